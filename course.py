@@ -272,7 +272,7 @@ def clear() -> None:
     if ENV.is_symlink() or ENV.is_file():
         ENV.unlink()
     elif ENV.exists():
-        with contextlib.suppress(FileNotFoundError):
+        if STAMP.is_file():
             STAMP.unlink()
         shutil.rmtree(ENV)
 
