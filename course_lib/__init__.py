@@ -1,0 +1,55 @@
+"""Inpainting from Scratch: the library that the lessons build and use.
+
+In a notebook::
+
+    import course_lib as cl
+    run = cl.start("00")
+"""
+
+from course_lib import (
+    evaluation,
+    evidence,
+    fills,
+    holes,
+    layers,
+    losses,
+    networks,
+    photos,
+    pictures,
+    session,
+    tensors,
+    training,
+    zoo,
+)
+from course_lib.evaluation import composite
+from course_lib.exercises import check, progress
+from course_lib.lesson import claim, close, show_source
+from course_lib.session import start
+from course_lib.tensors import hide
+from course_lib.widgets import HolePainter
+
+__all__ = [
+    "HolePainter",
+    "check",
+    "claim",
+    "close",
+    "composite",
+    "evaluation",
+    "evidence",
+    "fills",
+    "hide",
+    "holes",
+    "layers",
+    "losses",
+    "networks",
+    "photos",
+    "pictures",
+    "progress",
+    "session",
+    "show_source",
+    "start",
+    "tensors",
+    "training",
+    "zoo",
+]
+__version__ = "0.1.0"

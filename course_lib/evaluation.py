@@ -1,0 +1,227 @@
+"""How good is a fill? One table for every method; lesson 00 reads it first.
+
+Every number is taken on the **composite** (known pixels copied), never on the raw
+prediction. A method gets the picture with NaN under the hole: one that peeks is caught.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from course_lib import holes
+from course_lib.losses import vgg_distance
+from course_lib.tensors import check_image, check_pair, composite, hide
+
+Method = Callable[[Tensor, Tensor], Tensor]
+
+__all__ = [
+    "Scores",
+    "Table",
+    "composite",
+    "evaluate",
+    "hole_l1",
+    "hole_psnr",
+    "psnr",
+    "score",
+    "seam",
+    "ssim",
+]
+
+
+class MethodError(RuntimeError):
+    """A method that returned NaN, another shape, or read the hidden pixels."""
+
+
+def hole_l1(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
+    """Mean absolute error over the missing pixels, ``(N,)``; 0 = equal, at most 1.
+
+    NaN for a sample without a hole.
+    """
+    return _in_hole((filled - image).abs(), hole)
+
+
+def hole_psnr(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of the missing pixels in dB, ``(N,)``; more is better.
+
+    NaN for a sample without a hole.
+    """
+    return -10 * _in_hole((filled - image).square(), hole).log10()
+
+
+def psnr(filled: Tensor, image: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of the whole picture in dB, ``(N,)``."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    return peak_signal_noise_ratio(
+        filled, image, data_range=1.0, reduction="none", dim=(1, 2, 3)
+    )
+
+
+def ssim(filled: Tensor, image: Tensor) -> Tensor:
+    """Structural similarity of the whole picture, ``(N,)``; 1 = equal, 11-px window."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    found = structural_similarity_index_measure(
+        filled, image, data_range=1.0, reduction="none"
+    )
+    assert isinstance(found, Tensor)
+    return found.reshape(-1)
+
+
+def seam(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
+    """How much harder the rim's edge is than in the true picture, ``(N,)``.
+
+    The mean absolute colour step between neighbours of which one is missing and one
+    known, minus the same in the true picture. 0 = as in the truth, positive = a
+    visible seam, negative = the rim is smoother than the truth. NaN without a rim.
+    """
+    total = torch.zeros(len(hole), device=hole.device)
+    count = torch.zeros(len(hole), device=hole.device)
+    for axis in (-1, -2):
+        step = partial(torch.diff, dim=axis)
+        rim = step(hole).abs()
+        excess = step(filled).abs() - step(image).abs()
+        total += (excess.mean(1, keepdim=True) * rim).sum((1, 2, 3))
+        count += rim.sum((1, 2, 3))
+    return total / count
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One number for each picture, ``(N,)`` each. How each is taken: its function."""
+
+    hole_l1: Tensor
+    hole_psnr: Tensor
+    psnr: Tensor
+    ssim: Tensor
+    vgg: Tensor
+    seam: Tensor
+
+
+def score(prediction: Tensor, image: Tensor, hole: Tensor) -> Scores:
+    """All metrics of the composite of ``prediction``, picture by picture.
+
+    Raises ``ContractError`` for shapes that do not belong together or a prediction
+    with NaN in the hole.
+    """
+    check_pair(image, hole)
+    check_image(image)
+    filled = composite(prediction, image, hole)
+    check_image(filled.clamp(0, 1), "prediction (in the hole)")
+    filled = filled.clamp(0, 1)
+    with torch.no_grad():
+        return Scores(
+            hole_l1(filled, image, hole),
+            hole_psnr(filled, image, hole),
+            psnr(filled, image),
+            ssim(filled, image),
+            vgg_distance(filled, image),
+            seam(filled, image, hole),
+        )
+
+
+METRICS = tuple(entry.name for entry in fields(Scores))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Mean scores of several methods in each bucket; printed, it is the table.
+
+    ``rows[method][metric]`` is a tensor ``(6, 2)``: hole-ratio bucket by border
+    (0 without holes at the border, 1 with). NaN where the benchmark has no hole.
+    """
+
+    rows: dict[str, dict[str, Tensor]]
+
+    def mean(self, method: str, metric: str) -> float:
+        """The mean over all cells that have holes."""
+        return float(self.rows[method][metric].nanmean())
+
+    def __str__(self) -> str:
+        head = ["hole L1", "hole PSNR", "PSNR", "SSIM", "VGG", "seam"]
+        lines = [f"{'':16}" + "".join(f"{name:>11}" for name in head)]
+        formats = ("11.4f", "11.2f", "11.2f", "11.4f", "11.4f", "+11.4f")
+        for method in self.rows:
+            values = [self.mean(method, metric) for metric in METRICS]
+            cells = [f"{v:{f}}" for v, f in zip(values, formats, strict=True)]
+            lines.append(f"{method:16}" + "".join(cells))
+        return "\n".join(lines)
+
+    def by_bucket(self, metric: str) -> str:
+        """One metric, a column for each hole-ratio bucket."""
+        labels = [f"{low:.0%}-{high:.0%}" for low, high in holes.BUCKETS]
+        lines = [f"{metric:16}" + "".join(f"{label:>10}" for label in labels)]
+        for method, found in self.rows.items():
+            values = found[metric].nanmean(1).tolist()
+            lines.append(f"{method:16}" + "".join(f"{v:10.4f}" for v in values))
+        return "\n".join(lines)
+
+    def csv(self) -> str:
+        """Every cell as comma-separated text: method, metric, bucket, border, value."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "metric", "low", "high", "border", "value"])
+        for method, found in self.rows.items():
+            for metric, cells in found.items():
+                for number, (low, high) in enumerate(holes.BUCKETS):
+                    for border in (0, 1):
+                        value = f"{float(cells[number, border]):.5f}"
+                        writer.writerow([method, metric, low, high, border, value])
+        return file.getvalue()
+
+
+def evaluate(
+    methods: Mapping[str, Method], images: Tensor, benchmark: holes.Benchmark
+) -> Table:
+    """Score every method on the same pictures with the same holes.
+
+    Hole k lies on picture ``k % N``. A method is called with batches of pictures whose
+    hidden pixels are NaN, and gives a prediction of the same shape. Raises
+    ``MethodError``, naming the method, if it returns NaN in a hole or another shape.
+    """
+    pick = torch.arange(len(benchmark)) % len(images)
+    truth, hole = images[pick], benchmark.hole.to(images.device)
+    rows = {}
+    for name, method in methods.items():
+        with torch.no_grad():
+            prediction = method(hide(truth, hole, float("nan")), hole)
+        _check_prediction(name, prediction, hole, truth)
+        found = score(prediction, truth, hole)
+        rows[name] = {
+            metric: _by_cell(getattr(found, metric), benchmark) for metric in METRICS
+        }
+    return Table(rows)
+
+
+def _check_prediction(name: str, made: Tensor, hole: Tensor, truth: Tensor) -> None:
+    if made.shape != truth.shape:
+        raise MethodError(
+            f"{name} returned {tuple(made.shape)} for pictures {tuple(truth.shape)}"
+        )
+    bad = int(hide(made, 1 - hole, 0.0).isnan().any(1).sum())
+    if bad:
+        raise MethodError(
+            f"{name} returned NaN at {bad} missing pixels: the hidden pixels it gets "
+            "are NaN, so it read them. Select with torch.where or hide(image, hole) "
+            "instead of multiplying"
+        )
+
+
+def _by_cell(values: Tensor, benchmark: holes.Benchmark) -> Tensor:
+    cells = torch.full((len(holes.BUCKETS), 2), float("nan"))
+    for number in range(len(holes.BUCKETS)):
+        for border in (0, 1):
+            here = (benchmark.bucket == number) & (benchmark.border == bool(border))
+            if here.any():
+                cells[number, border] = values[here.to(values.device)].mean()
+    return cells
+
+
+def _in_hole(error: Tensor, hole: Tensor) -> Tensor:
+    inside = torch.where(hole.bool(), error, 0.0).sum((1, 2, 3))
+    return inside / (hole.sum((1, 2, 3)) * error.shape[1])

@@ -1,0 +1,490 @@
+"""Holes: what is missing. 1 = missing, 0 = known; lesson 01 builds each of them.
+
+Makers return float ``(count, 1, H, W)`` on the CPU and draw from the generator that is
+passed in. ``size`` is a side or ``(H, W)``.
+"""
+
+import math
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from course_lib.session import ASSETS
+from course_lib.tensors import check_hole
+
+Size = int | tuple[int, int]
+Generator = torch.Generator
+
+BUCKETS = ((0.01, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
+MARGIN = 0.1  # share of the side that holes "without border" keep free
+OCCLUSIONS = ASSETS / "holes" / "occlusions.png"
+OCCLUSION_SIDE = 256
+
+
+class HoleError(ValueError):
+    """A hole that cannot be made or read as asked."""
+
+
+# ---------------------------------------------------------------- rectangles, strokes
+
+
+def rectangles(
+    count: int,
+    size: Size,
+    generator: Generator,
+    *,
+    side: tuple[float, float] = (0.25, 0.5),
+    per_picture: int = 1,
+    margin: float = 0.0,
+) -> Tensor:
+    """Axis-parallel rectangles, the holes of the first deep inpainters.
+
+    Height and width are drawn apart, each ``side`` times the picture's; the place is
+    uniform, ``margin`` times the picture's side away from the border.
+    Raises ``HoleError`` if such a rectangle does not fit.
+    """
+    if not 0 < side[0] <= side[1] <= 1 - 2 * margin:
+        raise HoleError(
+            f"side {side} with margin {margin}: need 0 < low <= high <= 1 - 2 * margin"
+        )
+    height, width = _pair(size)
+    draws = torch.rand(4, count, per_picture, generator=generator)
+    inside = torch.ones(count, per_picture, height, width, dtype=torch.bool)
+    for axis, length in ((0, height), (1, width)):
+        extent = side[0] + (side[1] - side[0]) * draws[axis]
+        pixels = (extent * length).round().clamp(min=1)
+        gap = math.ceil(margin * length)
+        room = (length - 2 * gap - pixels).clamp(min=0)
+        first = gap + (draws[2 + axis] * (room + 1)).floor().clamp(max=room)
+        place = torch.arange(length)
+        along = (place >= first[..., None]) & (place < (first + pixels)[..., None])
+        inside &= along[..., None] if axis == 0 else along[..., None, :]
+    return inside.any(1, keepdim=True).float()
+
+
+def strokes(
+    count: int,
+    size: Size,
+    generator: Generator,
+    *,
+    per_picture: tuple[int, int] = (1, 3),
+    vertices: tuple[int, int] = (4, 11),
+    width: tuple[float, float] = (12 / 256, 40 / 256),
+) -> Tensor:
+    """Free-form brush strokes: random walks that turn back and forth.
+
+    After algorithm 1 of Yu et al. 2019 with the constants of their code: each stroke
+    has ``vertices`` joints; it turns by about 72 degrees to one side, then to the
+    other; a segment is about an eighth of the diagonal long; joints are round. The
+    brush ``width`` is a share of the picture's geometric mean side, because the
+    published 12 to 40 pixels fit 256-pixel pictures only. Every hole has at least
+    one pixel.
+    """
+    height, width_px = _pair(size)
+    most = per_picture[1]
+    points, brush, used = _walks(count * most, vertices, height, width_px, generator)
+    brush = (width[0] + (width[1] - width[0]) * brush) * math.sqrt(height * width_px)
+    drawn = torch.randint(per_picture[0], most + 1, (count, 1), generator=generator)
+    used = used & (torch.arange(most) < drawn).reshape(-1, 1)
+    which = torch.arange(count).repeat_interleave(most)[:, None].expand_as(used)
+    radius = (brush / 2).clamp(min=0.71)[:, None].expand_as(used)
+    start, end = points[:, :-1], points[:, 1:]
+    return _capsules(
+        count, (height, width_px), which[used], start[used], end[used], radius[used]
+    )
+
+
+def _walks(
+    count: int, vertices: tuple[int, int], height: int, width: int, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints ``(count, V+1, 2)`` as (y, x), brush in [0, 1], used ``(count, V)``."""
+    most = vertices[1]
+    mean_turn, spread = 2 * math.pi / 5, 2 * math.pi / 15
+    draw = torch.rand(count, most, 2, generator=generator)
+    around = mean_turn + spread * (2 * draw[:, :1, 0] - 1)  # one centre for a stroke
+    angle = around + spread * (2 * draw[..., 0] - 1)
+    back = torch.arange(most) % 2 == 0
+    angle = torch.where(back, 2 * math.pi - angle, angle)
+    unit = math.hypot(height, width) / 8
+    length = torch.randn(count, most, generator=generator) * unit / 2 + unit
+    step = length.clamp(0, 2 * unit)[..., None] * torch.stack(
+        [angle.sin(), angle.cos()], -1
+    )
+    scale = torch.tensor([float(height), float(width)])
+    position = torch.rand(count, 2, generator=generator) * scale
+    joints = [position]
+    for k in range(most):  # a walk is sequential: each step is kept in the picture
+        position = torch.minimum((position + step[:, k]).clamp(min=0), scale)
+        joints.append(position)
+    number = torch.randint(vertices[0], most + 1, (count, 1), generator=generator)
+    brush = torch.rand(count, generator=generator)
+    return torch.stack(joints, 1), brush, torch.arange(most) < number
+
+
+def _capsules(
+    count: int,
+    size: tuple[int, int],
+    which: Tensor,
+    start: Tensor,
+    end: Tensor,
+    radius: Tensor,
+) -> Tensor:
+    """Draw thick round segments; each touches only the pixels of its bounding box."""
+    height, width = size
+    top_left = (torch.minimum(start, end) - radius[:, None]).floor().clamp(min=0)
+    limit = torch.tensor([height - 1.0, width - 1.0])
+    low = torch.minimum(top_left, limit).long()
+    reach = torch.maximum(start, end) + radius[:, None]
+    high = torch.minimum(reach.ceil(), limit).long()
+    box = high - low + 1
+    area = box.prod(1)
+    segment = torch.arange(len(area)).repeat_interleave(area)
+    first = (area.cumsum(0) - area).repeat_interleave(area)
+    place = torch.arange(int(area.sum())) - first
+    y = low[segment, 0] + place // box[segment, 1]
+    x = low[segment, 1] + place % box[segment, 1]
+    along = end - start
+    dy, dx = y + 0.5 - start[segment, 0], x + 0.5 - start[segment, 1]
+    square = along.square().sum(1).clamp(min=1e-9)[segment]
+    t = ((dy * along[segment, 0] + dx * along[segment, 1]) / square).clamp(0, 1)
+    gap_y = dy - t * along[segment, 0]
+    gap_x = dx - t * along[segment, 1]
+    near = gap_y.square() + gap_x.square() <= radius[segment].square()
+    hole = torch.zeros(count, 1, height, width)
+    flat = (which[segment] * height + y) * width + x
+    hole.view(-1)[flat[near]] = 1
+    return hole
+
+
+# -------------------------------------------------------------- holes from optical flow
+
+
+def inconsistent(forward: Tensor, backward: Tensor) -> Tensor:
+    """Where forward and backward optical flow disagree: occluded or uncovered pixels.
+
+    ``forward`` and ``backward`` are ``(N, 2, H, W)`` in pixels, channel 0 along rows,
+    channel 1 along columns: ``second(p + forward(p)) = first(p)``. A pixel p is marked
+    when ``|w + b(p + w)|^2 > 0.01 (|w|^2 + |b(p + w)|^2) + 0.5`` (the check of
+    Sundaram et al. 2010), or when it leaves the picture. Returns ``(N, 1, H, W)``.
+    """
+    returned, inside = _look_up(backward, forward)
+    gap = (forward + returned).square().sum(1, keepdim=True)
+    size = forward.square().sum(1, keepdim=True) + returned.square().sum(
+        1, keepdim=True
+    )
+    return ((gap > 0.01 * size + 0.5) | ~inside).to(forward.dtype)
+
+
+def _look_up(field: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """``field`` read bilinearly at ``p + flow(p)``, and which of these lie inside."""
+    height, width = flow.shape[-2:]
+    rows = torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None]
+    columns = torch.arange(width, dtype=flow.dtype, device=flow.device)
+    y, x = rows + flow[:, 0], columns + flow[:, 1]
+    inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+    read = F.grid_sample(field, grid, padding_mode="border", align_corners=False)
+    return read, inside[:, None]
+
+
+def optical_flow(first: Tensor, second: Tensor) -> Tensor:
+    """TV-L1 optical flow from ``first`` to ``second`` by scikit-image: (1, 2, H, W).
+
+    Two images ``(1, 3, H, W)``; grey values are compared. About a second at 128 px.
+    """
+    from skimage.registration import optical_flow_tvl1
+
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    grey = [(image * weights).sum(1)[0].numpy() for image in (first, second)]
+    flow = optical_flow_tvl1(*grey)
+    return torch.from_numpy(np.ascontiguousarray(flow))[None].float()
+
+
+def moving_pair(
+    background: Tensor, foreground: Tensor, generator: Generator, motion: float = 0.08
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Two frames in which a piece of one photo moves over another photo.
+
+    ``background`` and ``foreground`` are ``(1, 3, S, S)``. The background pans a
+    little; a random blob cut from the foreground moves by about ``motion`` sides.
+    Returns the first frame, the second frame, and the true motion from the first to
+    the second ``(1, 2, S, S)`` in pixels.
+    """
+    size = background.shape[-1]
+    angle = torch.rand(2, generator=generator) * 2 * math.pi
+    reach = torch.tensor([motion * size, 0.3 * motion * size])
+    shift = (reach[:, None] * torch.stack([angle.sin(), angle.cos()], 1)).round()
+    blob = _blob(size, generator)
+    still = torch.zeros(1, 2, size, size)
+    move, pan = (still + s.view(1, 2, 1, 1) for s in shift)
+    first = torch.where(blob > 0, foreground, background)
+    moved_blob = (_look_up(blob, -move)[0] > 0.5).float()
+    moved_front = _look_up(foreground, -move)[0]
+    second = torch.where(moved_blob > 0, moved_front, _look_up(background, -pan)[0])
+    return first, second, torch.where(blob > 0, move, pan)
+
+
+def _blob(size: int, generator: Generator) -> Tensor:
+    """A random smooth region covering about a third of the picture."""
+    coarse = torch.randn(1, 1, 5, 5, generator=generator)
+    smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+    return (smooth > smooth.flatten().quantile(0.65)).float()
+
+
+@lru_cache(1)
+def occlusions() -> Tensor:
+    """The bundled raw occlusion maps ``(K, 1, 256, 256)``, thin as the check left them.
+
+    Made by ``course.py weights occlusions`` from moving pairs of training photos.
+    """
+    if not OCCLUSIONS.exists():
+        raise HoleError(
+            f"{OCCLUSIONS.name} is missing: run `python3 course.py weights occlusions`"
+        )
+    sheet = torch.from_numpy(np.array(Image.open(OCCLUSIONS).convert("L")))
+    side = OCCLUSION_SIDE
+    tiles = sheet.unfold(0, side, side).unfold(1, side, side).reshape(-1, 1, side, side)
+    return (tiles > 127).float()
+
+
+def irregular(
+    count: int,
+    size: Size,
+    generator: Generator,
+    *,
+    dilation: tuple[float, float] = (9 / 512, 49 / 512),
+    threshold: float = 0.6,
+) -> Tensor:
+    """Irregular holes: occlusions of moving pictures, moved, turned and dilated.
+
+    The recipe of Liu et al. 2018: random rotation, translation and crop, threshold
+    0.6, then dilation by 9 to 49 pixels at 512 (here ``dilation`` shares of the side).
+    Every hole has at least one pixel.
+    """
+    height, width = _pair(size)
+    bank = occlusions()
+    pick = torch.randint(len(bank), (count,), generator=generator)
+    turned = _turn(bank[pick], (height, width), generator)
+    thin = (turned > threshold).float()
+    empty = thin.flatten(1).sum(1) == 0
+    thin[empty, :, height // 2, width // 2] = 1
+    draw = torch.rand(count, generator=generator)
+    pixels = (dilation[0] + (dilation[1] - dilation[0]) * draw) * min(height, width)
+    return dilate(thin, pixels / 2)
+
+
+def _turn(hole: Tensor, size: tuple[int, int], generator: Generator) -> Tensor:
+    """Random rotation, mirror, translation and crop, resampled once, bilinearly."""
+    count = len(hole)
+    draw = torch.rand(count, 5, generator=generator)
+    angle = 2 * math.pi * draw[:, 0]
+    zoom = 0.5 + 0.5 * draw[:, 1]
+    mirror = torch.where(draw[:, 2] < 0.5, -1.0, 1.0)
+    shift = (draw[:, 3:] - 0.5) * 0.8
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    rows = [torch.stack([cos * mirror, -sin, shift[:, 0]], 1)]
+    rows += [torch.stack([sin * mirror, cos, shift[:, 1]], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [count, 1, *size], align_corners=False)
+    return F.grid_sample(hole, grid, align_corners=False)
+
+
+# ------------------------------------------------------------------- measure and change
+
+
+def ratio(hole: Tensor) -> Tensor:
+    """The share of missing pixels of each sample, ``(N,)``."""
+    return hole.flatten(1).mean(1)
+
+
+def bucket(hole: Tensor) -> Tensor:
+    """The hole-ratio bucket of each sample, ``(N,)`` integers, -1 outside all.
+
+    Bucket k holds ratios in ``(BUCKETS[k][0], BUCKETS[k][1]]``, as in Liu et al. 2018.
+    """
+    edges = torch.tensor([low for low, _ in BUCKETS] + [BUCKETS[-1][1]])
+    share = ratio(hole).double().cpu()
+    found = torch.bucketize(share, edges.double()) - 1
+    return torch.where(found < len(BUCKETS), found, -1)
+
+
+def touches_border(hole: Tensor, margin: float = MARGIN) -> Tensor:
+    """Whether a hole comes nearer to the border than ``margin`` sides, ``(N,)``."""
+    top, left = (math.ceil(margin * n) for n in hole.shape[-2:])
+    inner = hole[..., top : hole.shape[-2] - top, left : hole.shape[-1] - left]
+    return hole.flatten(1).sum(1) > inner.flatten(1).sum(1)
+
+
+def distance(hole: Tensor) -> Tensor:
+    """Exact Euclidean distance of each pixel to the nearest known pixel, in pixels.
+
+    ``(N, 1, H, W)`` float64 on the hole's device; 0 on known pixels, 1 on the rim of
+    the hole. What lies outside the picture is not known. A sample without a known
+    pixel gets infinity. Computed by SciPy on the CPU.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    missing = hole.detach().cpu().numpy() != 0
+    found = np.full(missing.shape, np.inf)
+    for field, sample in zip(found, missing, strict=True):
+        if not sample.all():
+            field[0] = distance_transform_edt(sample[0])
+    return torch.from_numpy(found).to(hole.device)
+
+
+def dilate(hole: Tensor, radius: float | Tensor) -> Tensor:
+    """The hole grown by a disc of ``radius`` pixels, one number or one per sample."""
+    away = distance(1 - hole)  # of a known pixel to the hole
+    reach = torch.as_tensor(radius, dtype=away.dtype, device=hole.device)
+    return (away <= reach.reshape(-1, 1, 1, 1)).to(hole.dtype)
+
+
+def grow(hole: Tensor, target: Tensor, margin: float = 0.0) -> Tensor:
+    """The hole grown or shrunk to ``target`` ratios ``(N,)``, pixel by pixel.
+
+    Pixels join in the order of their distance to the hole, and leave deepest last; a
+    frame of ``margin`` sides stays known. Exact to one pixel. Raises ``HoleError``
+    when the frame leaves too little room, or a hole is empty.
+    """
+    height, width = hole.shape[-2:]
+    top, left = (math.ceil(margin * n) for n in (height, width))
+    frame = torch.ones(1, 1, height, width)
+    frame[..., top : height - top, left : width - left] = 0
+    pixels = (target * height * width).round().long()
+    room = int(frame.numel() - frame.sum())
+    if int(pixels.max()) > room:
+        raise HoleError(
+            f"ratio {float(target.max()):.3f} does not fit: margin {margin} leaves "
+            f"{room / frame.numel():.3f} of the picture"
+        )
+    order = distance(1 - hole) - distance(hole).clamp(max=1e6)
+    if order.isinf().any():
+        raise HoleError("cannot grow an empty hole: it has no place to grow from")
+    order = order.masked_fill(frame.bool(), math.inf).flatten(1)
+    rank = order.argsort(dim=1, stable=True).argsort(dim=1)
+    return (rank < pixels[:, None]).reshape(hole.shape).to(hole.dtype)
+
+
+def resize(hole: Tensor, size: Size) -> Tensor:
+    """The hole at another size, nearest neighbour: it stays 0 or 1.
+
+    Raises ``ContractError`` if ``hole`` is not binary before.
+    """
+    check_hole(hole)
+    return F.interpolate(hole, _pair(size), mode="nearest-exact")
+
+
+# -------------------------------------------------------------------- benchmark, files
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A fixed set of holes: ``hole (N, 1, S, S)``, ``bucket (N,)``, ``border (N,)``.
+
+    ``border`` is true where a hole may touch the picture's border.
+    """
+
+    hole: Tensor
+    bucket: Tensor
+    border: Tensor
+
+    def __len__(self) -> int:
+        """How many holes there are."""
+        return len(self.hole)
+
+
+def benchmark(size: int, per_cell: int = 4, seed: int = 0) -> Benchmark:
+    """Holes of known size for every method: 6 ratio buckets, with and without border.
+
+    ``per_cell`` holes for each of the 12 cells, half strokes and half irregular,
+    grown to a ratio drawn evenly from the bucket; without border, a frame of
+    ``MARGIN`` sides stays known. The same arguments give the same holes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts, buckets, borders = [], [], []
+    for number, (low, high) in enumerate(BUCKETS):
+        for border in (True, False):
+            half = per_cell // 2
+            shapes = [strokes(per_cell - half, size, generator)]
+            shapes += [irregular(half, size, generator)] if half else []
+            draw = torch.rand(per_cell, generator=generator) * 0.98 + 0.01
+            target = low + (high - low) * draw
+            parts.append(grow(torch.cat(shapes), target, 0.0 if border else MARGIN))
+            buckets += [number] * per_cell
+            borders += [border] * per_cell
+    return Benchmark(torch.cat(parts), torch.tensor(buckets), torch.tensor(borders))
+
+
+def from_files(
+    source: str | Path | Iterable[Path],
+    size: Size,
+    *,
+    hole_is: Literal["white", "black"],
+    limit: int | None = None,
+) -> Tensor:
+    """Read hole pictures, such as the NVIDIA irregular set: a folder, zip, or paths.
+
+    ``hole_is`` says which colour is missing and has no default, because the two
+    halves of the NVIDIA set disagree: its test holes are white, its training holes
+    black. Resized nearest, cut at half. Raises ``HoleError`` for a file that is no
+    picture, no file at all, or an average ratio above 0.7, the sign of the wrong
+    colour.
+    """
+    if hole_is not in ("white", "black"):
+        raise HoleError(f"hole_is must be 'white' or 'black', not {hole_is!r}")
+    pictures = [_read_grey(p, size) for p in _hole_files(source)[:limit]]
+    if not pictures:
+        raise HoleError(f"{source} holds no PNG, JPEG or WebP file")
+    white = torch.stack(pictures)[:, None] > 0.5
+    hole = (white if hole_is == "white" else ~white).float()
+    share = float(hole.mean())
+    if share > 0.7:
+        other = "black" if hole_is == "white" else "white"
+        raise HoleError(
+            f"{share:.0%} of the pixels would be missing with hole_is={hole_is!r}: "
+            f"the colours look swapped, try hole_is={other!r}"
+        )
+    return hole
+
+
+def _hole_files(source: str | Path | Iterable[Path]) -> list:
+    if not isinstance(source, str | Path):
+        return list(source)
+    path = Path(source).expanduser()
+    endings = (".png", ".jpg", ".jpeg", ".webp")
+    if path.suffix == ".zip" and path.is_file():
+        archive = zipfile.ZipFile(path)
+        names = [n for n in sorted(archive.namelist()) if n.lower().endswith(endings)]
+        return [archive.open(name) for name in names]
+    if not path.is_dir():
+        raise HoleError(f"{path} is neither a folder nor a zip file")
+    return sorted(p for p in path.rglob("*") if p.suffix.lower() in endings)
+
+
+def _read_grey(file: object, size: Size) -> Tensor:
+    height, width = _pair(size)
+    try:
+        with Image.open(file) as picture:  # type: ignore[arg-type]
+            grey = picture.convert("L").resize(
+                (width, height), Image.Resampling.NEAREST
+            )
+            return torch.from_numpy(np.array(grey)).float() / 255
+    except (OSError, SyntaxError, ValueError) as error:
+        raise HoleError(
+            f"{getattr(file, 'name', file)} is no picture: {error}"
+        ) from error
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise HoleError(f"size {size} must be positive")
+    return height, width

@@ -1,0 +1,5 @@
+"""Networks of the course: ``network(image, hole) -> image`` in ``[0, 1]``."""
+
+from course_lib.networks.unet import UNet
+
+__all__ = ["UNet"]

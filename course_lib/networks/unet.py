@@ -1,0 +1,116 @@
+"""The U-Net that hosts every convolution of the course; lesson 03 builds it.
+
+The shape of Liu et al. 2018: stride-2 convolutions down, nearest up-sampling and one
+convolution up, skips that carry features and validity.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.layers import PlainConv2d
+from course_lib.tensors import ContractError, check_pair, hide
+
+
+class UNet(nn.Module):
+    """Image and hole in, image out.
+
+    ``conv``: the convolution, ``(x, valid) -> (y, valid)``. ``channels``: of each
+    level, from the finest; the side must be a multiple of ``2 ** len(channels)``.
+    ``kernels``: of the encoder's levels. ``sees_hole``: whether the hole is a fourth
+    input channel. ``fill``: the colour the network finds where pixels are missing.
+    """
+
+    def __init__(
+        self,
+        conv: Callable[..., nn.Module] = PlainConv2d,
+        channels: Sequence[int] = (32, 64, 96, 128, 128),
+        kernels: Sequence[int] = (7, 5, 5, 3, 3),
+        sees_hole: bool = True,
+        fill: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(kernels):
+            raise ValueError(f"{len(channels)} channels but {len(kernels)} kernels")
+        self.sees_hole, self.fill = sees_hole, fill
+        inputs = [3 + sees_hole, *channels]
+        self.encoder = nn.ModuleList(
+            Stage(conv, inputs[k], inputs[k + 1], kernels[k], 2, nn.ReLU(), norm=k > 0)
+            for k in range(len(channels))
+        )
+        self.decoder = nn.ModuleList()
+        below = channels[-1]
+        for skip in reversed(inputs[1:-1]):
+            self.decoder.append(
+                Stage(conv, below + skip, skip, 3, 1, nn.LeakyReLU(0.2), norm=True)
+            )
+            below = skip
+        self.last = conv(below + inputs[0], 3, 3, padding=1)
+
+    def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+        """``image (N, 3, H, W)``, ``hole (N, 1, H, W)`` -> ``(N, 3, H, W)``.
+
+        The raw prediction of every pixel, in ``[0, 1]``; known pixels are not copied
+        (``composite`` does that). Pixels under the hole are never read. Raises
+        ``ContractError`` for a side that cannot be halved often enough.
+        """
+        self._check(image, hole)
+        valid = 1 - hole
+        x = hide(image, hole, self.fill)
+        x = torch.cat([x, valid], 1) if self.sees_hole else x
+        trail = [(x, valid)]
+        for stage in self.encoder:
+            trail.append(stage(*trail[-1]))
+        x, valid = trail.pop()
+        for stage in self.decoder:
+            x, valid = stage(*_join(x, valid, *trail.pop()))
+        y, _ = self.last(*_join(x, valid, *trail.pop()))
+        return torch.sigmoid(y)
+
+    def _check(self, image: Tensor, hole: Tensor) -> None:
+        check_pair(image, hole)
+        factor = 2 ** len(self.encoder)
+        if image.shape[-2] % factor or image.shape[-1] % factor:
+            raise ContractError(
+                f"picture of {image.shape[-2]} x {image.shape[-1]} pixels: this "
+                f"network halves it {len(self.encoder)} times, so both sides must be multiples "
+                f"of {factor}; crop or pad it"
+            )
+
+
+class Stage(nn.Module):
+    """Convolution, batch normalisation (optional), activation."""
+
+    def __init__(
+        self,
+        conv: Callable[..., nn.Module],
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        activation: nn.Module,
+        norm: bool,
+    ) -> None:
+        super().__init__()
+        self.conv = conv(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
+        self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        self.activation = activation
+
+    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The contract of every mask-aware layer."""
+        y, valid = self.conv(x, valid)
+        return self.activation(self.norm(y)), valid
+
+
+def _join(
+    x: Tensor, valid: Tensor, skip: Tensor, skip_valid: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Up-sample to the skip's size and stack the features.
+
+    Validity: what either side knows is known.
+    """
+    x = F.interpolate(x, skip.shape[-2:], mode="nearest")
+    valid = F.interpolate(valid, skip.shape[-2:], mode="nearest")
+    return torch.cat([x, skip], 1), torch.maximum(valid, skip_valid)

@@ -1,0 +1,186 @@
+"""How every shipped file of weights was made: ``course.py weights NAME`` repeats it.
+
+A recipe can be interrupted and called again: it goes on from its checkpoint.
+"""
+
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor
+
+from course_lib import holes, photos, training, zoo
+from course_lib.networks import UNet
+from course_lib.session import ROOT
+from course_lib.tensors import hide
+
+CHECKPOINTS = ROOT / ".cache" / "checkpoints"
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """So many steps with pictures of one size."""
+
+    steps: int
+    batch: int
+    size: int
+
+
+def start_unet() -> None:
+    """The plain U-Net of lesson 00: L1 only, holes six times the weight."""
+    network = UNet()
+    stages = (Stage(8_000, 16, 64), Stage(4_000, 8, 128))
+    history = train_fill(network, "start_unet", stages, rate=1e-3)
+    facts = training_facts(history, stages, seed=0)
+    facts["loss"] = "L1, size-averaged: 1 on known pixels, 6 in the hole; Adam 1e-3"
+    zoo.save(network, "start_unet", {"class": "UNet", "arguments": {}}, facts)
+
+
+def occlusions() -> None:
+    """The raw occlusion maps behind ``holes.irregular``: 48 moving pairs of photos."""
+    generator = torch.Generator().manual_seed(0)
+    side, tiles = holes.OCCLUSION_SIDE, []
+    known = photos.names("train")
+    while len(tiles) < 48:
+        pick = torch.randperm(len(known), generator=generator)[:2].tolist()
+        pair = [photos.square(photos.load(known[k]), side) for k in pick]
+        first, second, _ = holes.moving_pair(pair[0], pair[1], generator)
+        forward = holes.optical_flow(first, second)
+        backward = holes.optical_flow(second, first)
+        found = holes.inconsistent(forward, backward)
+        if 0.01 < float(found.mean()) < 0.3:
+            tiles.append(found[0, 0])
+            print(f"{len(tiles)} of 48: {float(found.mean()):.3f}", flush=True)
+    rows = [torch.cat(tiles[k : k + 8], 1) for k in range(0, 48, 8)]
+    sheet = Image.fromarray((torch.cat(rows) > 0).numpy())
+    holes.OCCLUSIONS.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(holes.OCCLUSIONS, optimize=True)
+
+
+RECIPES: dict[str, Callable[[], None]] = {
+    "occlusions": occlusions,
+    "start_unet": start_unet,
+}
+
+
+def train_fill(
+    network: torch.nn.Module,
+    name: str,
+    stages: tuple[Stage, ...],
+    *,
+    rate: float,
+    seed: int = 0,
+) -> training.History:
+    """Train ``network(image, hole)`` with L1 on random crops and holes, resumable."""
+    torch.manual_seed(seed)
+    _initialise(network)
+    accelerator = Accelerator()
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    network, optimizer = accelerator.prepare(network, optimizer)
+    total = sum(stage.steps for stage in stages)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda k: _warm_cosine(k / total)
+    )
+    generator = torch.Generator().manual_seed(seed)
+    state = {"network": network, "optimizer": optimizer, "schedule": schedule}
+
+    def step(batch: Batch) -> dict[str, Tensor]:
+        image, hole = (part.to(accelerator.device) for part in batch)
+        network.train()
+        error = (network(hide(image, hole), hole) - image).abs()
+        loss = (error * (1 + 5 * hole)).mean()
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+        return {"loss": loss.detach(), "hole": (error * hole).mean().detach()}
+
+    done = 0
+    for stage in stages:
+        done += stage.steps
+        history = training.fit(
+            step,
+            training_batches(stage, generator),
+            steps=done,
+            state=state | {"generator": generator},
+            checkpoint=CHECKPOINTS / f"{name}.pt",
+        )
+        if history.interrupted:
+            raise SystemExit(f"{name}: stopped at step {history.steps}; call again")
+    return history
+
+
+def training_batches(stage: Stage, generator: torch.Generator) -> Iterator[Batch]:
+    """Crops of the training photos with holes: half strokes, half rectangles."""
+    pictures = photos.collection("train")
+    while True:
+        image = pictures.crops(stage.batch, stage.size, generator)
+        half = stage.batch // 2
+        drawn = holes.strokes(stage.batch - half, stage.size, generator)
+        boxes = holes.rectangles(half, stage.size, generator, side=(0.15, 0.5))
+        yield image, torch.cat([drawn, boxes])
+
+
+def _initialise(network: torch.nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+
+
+def _warm_cosine(progress: float) -> float:
+    """Learning-rate factor: a short rise, then half a cosine down to 2 %."""
+    warm = min(1.0, progress / 0.02 + 0.01)
+    return warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
+
+
+def training_facts(
+    history: training.History, stages: tuple[Stage, ...], seed: int
+) -> dict[str, Any]:
+    """What a card says about how its weights were trained."""
+    device = Accelerator().device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "seed": seed,
+        "commit": _commit(),
+        "device": named,
+        "minutes": round(history.seconds / 60, 1),
+        "steps": [vars(stage) for stage in stages],
+        "data": f"{len(photos.names('train'))} bundled training photos, random crops",
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def main(wanted: list[str]) -> int:
+    """Make the named weights, or all of them."""
+    unknown = [name for name in wanted if name not in RECIPES]
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}. There is {', '.join(RECIPES)}")
+        return 2
+    for name in wanted or RECIPES:
+        print(f"{name}: {RECIPES[name].__doc__}")
+        RECIPES[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

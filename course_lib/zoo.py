@@ -1,0 +1,116 @@
+"""Trained weights that come with the course, and their cards.
+
+``zoo.load("start_unet")`` gives a network ``(image, hole) -> image`` in ``[0, 1]``,
+ready to use. The card beside each file says how it was trained and what it scores.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from course_lib import networks
+from course_lib.session import ASSETS
+
+FOLDER = ASSETS / "weights"
+MAX_BYTES = 2_500_000
+
+
+class ZooError(RuntimeError):
+    """Weights that do not exist, are damaged, or do not fit their card."""
+
+
+def names() -> list[str]:
+    """The names of all shipped networks."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def card(name: str) -> dict[str, Any]:
+    """How a network was trained and what it scores. Raises ``ZooError``."""
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        known = ", ".join(names()) or "none yet"
+        raise ZooError(f"no weights are called {name!r}; there is {known}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ZooError(f"the card {path.name} is damaged: {error}. {_AGAIN}") from error
+
+
+def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
+    """A trained network in evaluation mode, float32, without gradients.
+
+    Raises ``ZooError`` if the file is missing or damaged, or its hash is not the
+    card's.
+    """
+    facts = card(name)
+    path = FOLDER / f"{name}.safetensors"
+    if not path.exists():
+        raise ZooError(f"{path.name} is missing. {_AGAIN}")
+    found = _hash(path)
+    if found != facts["sha256"]:
+        raise ZooError(
+            f"{path.name} is damaged or belongs to another card: its hash begins with "
+            f"{found[:8]}, the card says {facts['sha256'][:8]}. {_AGAIN}"
+        )
+    network = build(facts["network"])
+    try:
+        weights = {key: value.float() for key, value in load_file(path).items()}
+        network.load_state_dict(weights | _counters(network))
+    except (SafetensorError, RuntimeError) as error:
+        raise ZooError(
+            f"{path.name} does not fit its card: {error}. {_AGAIN}"
+        ) from error
+    return network.to(device).eval().requires_grad_(False)
+
+
+def build(plan: dict[str, Any]) -> nn.Module:
+    """An untrained network from a card's ``{"class": ..., "arguments": {...}}``."""
+    return getattr(networks, plan["class"])(**plan["arguments"])
+
+
+def save(
+    network: nn.Module, name: str, plan: dict[str, Any], facts: dict[str, Any]
+) -> None:
+    """Write half-precision weights and their card. Raises ``ZooError`` above 2.5 MB.
+
+    ``facts`` are the card's own entries: command, seed, device, minutes, data, scores.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.safetensors"
+    weights = {
+        key: value.detach().half().cpu().contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    size = sum(value.numel() * 2 for value in weights.values())
+    if size > MAX_BYTES:
+        raise ZooError(f"{name} has {size} bytes of weights; at most {MAX_BYTES} ship")
+    save_file(weights, path)
+    entries = {
+        "name": name,
+        "network": plan,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "command": f"python3 course.py weights {name}",
+        **facts,
+        "sha256": _hash(path),
+    }
+    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+    (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+_AGAIN = "Fetch the course's files again, or retrain: python3 course.py weights NAME"
+
+
+def _counters(network: nn.Module) -> dict[str, Any]:
+    state = network.state_dict()
+    return {key: state[key] for key in state if key.endswith("num_batches_tracked")}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
