@@ -1,0 +1,209 @@
+"""What is wrong with an answer, said so that its author can see it."""
+
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+WINDOW = 6  # rows and columns of an array that are shown side by side
+
+
+def difference(
+    answer: Any, target: Any, atol: float, rtol: float, part: str = ""
+) -> str:
+    """Say how ``answer`` differs from ``target``; empty when it does not.
+
+    Compares tensors and arrays (type, shape, dtype, values; NaN equals only NaN),
+    numbers, text, and tuples, lists and dicts of them. ``|answer - target|`` may be
+    up to ``atol + rtol * |target|``. ``part`` names what is compared.
+    """
+    if isinstance(target, (torch.Tensor, np.ndarray)):
+        return _differing_arrays(answer, target, atol, rtol, part)
+    if isinstance(target, (tuple, list, Mapping)):
+        return _differing_containers(answer, target, atol, rtol, part)
+    if isinstance(target, torch.Generator):
+        return ""  # a generator among the arguments is there to be drawn from
+    wanted = type(target).__name__
+    is_flag = isinstance(target, (bool, np.bool_))
+    if isinstance(target, numbers.Real) and not is_flag:
+        if not isinstance(answer, numbers.Real) or isinstance(answer, bool):
+            return f"your answer{part} is {_kind(answer)}, a {wanted} is asked for."
+        low, high = float(answer), float(target)
+        equal = low == high or (math.isnan(low) and math.isnan(high))
+        if equal or abs(low - high) <= atol + rtol * abs(high):
+            return ""
+    elif isinstance(answer, (bool, np.bool_)) == is_flag and answer == target:
+        return ""
+    return f"your answer{part} is {answer!r}, right is {target!r}."
+
+
+def gradient_difference(
+    answer: Any,
+    answer_inputs: tuple[Any, ...],
+    target: Any,
+    target_inputs: tuple[Any, ...],
+    atol: float,
+    rtol: float,
+) -> str:
+    """Say how the gradients of two answers with respect to their inputs differ.
+
+    The answers are reduced to one number each by the same fixed random weights.
+    """
+    if not any(tensor.requires_grad for tensor in _tensors(answer)):
+        return (
+            "the value is right, but no gradient flows through it: look for .detach(), "
+            ".item(), .data, torch.no_grad or NumPy on the way."
+        )
+    found = _gradients(answer, answer_inputs)
+    right = _gradients(target, target_inputs)
+    for number, (ours, theirs) in enumerate(zip(found, right, strict=True), start=1):
+        text = difference(ours, theirs, atol, rtol, f" ({_ORDINAL[number]} input)")
+        if text:
+            return f"the value is right, its gradient is not. {text}"
+    return ""
+
+
+_ORDINAL = ("", "first", "second", "third", "fourth", "fifth", "sixth")
+
+
+def copy_with_gradients(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments, with every floating-point tensor asking for its gradient."""
+    return tuple(
+        a.detach().requires_grad_()
+        if isinstance(a, torch.Tensor) and a.is_floating_point()
+        else a
+        for a in arguments
+    )
+
+
+def _gradients(output: Any, inputs: tuple[Any, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    outputs = [t for t in _tensors(output) if t.is_floating_point()]
+    weights = [torch.rand(t.shape, generator=generator, dtype=t.dtype) for t in outputs]
+    total = sum((t * w).sum() for t, w in zip(outputs, weights, strict=True))
+    leaves = [i for i in inputs if isinstance(i, torch.Tensor) and i.requires_grad]
+    if not isinstance(total, torch.Tensor) or not total.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    found = torch.autograd.grad(total, leaves, allow_unused=True)
+    pairs = zip(found, leaves, strict=True)
+    return [torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+
+
+def _differing_containers(
+    answer: Any, target: Any, atol: float, rtol: float, part: str
+) -> str:
+    wanted = f"a {type(target).__name__} of {len(target)}"
+    if isinstance(target, Mapping):
+        if not isinstance(answer, Mapping):
+            return f"your answer{part} is {_kind(answer)}, {wanted} is asked for."
+        if set(answer) != set(target):
+            keys = f"{sorted(map(str, answer))}, not {sorted(map(str, target))}"
+            return f"the keys of your answer{part} are {keys}."
+        pairs = {repr(key): (answer[key], target[key]) for key in target}
+    else:
+        if not isinstance(answer, (tuple, list)) or len(answer) != len(target):
+            return f"your answer{part} is {_kind(answer)}, {wanted} is asked for."
+        both = zip(answer, target, strict=True)
+        pairs = {str(index): pair for index, pair in enumerate(both)}
+    for key, (ours, theirs) in pairs.items():
+        text = difference(ours, theirs, atol, rtol, f"{part}[{key}]")
+        if text:
+            return text
+    return ""
+
+
+def _differing_arrays(
+    answer: Any, target: Any, atol: float, rtol: float, part: str
+) -> str:
+    wanted = "torch.Tensor" if isinstance(target, torch.Tensor) else "numpy.ndarray"
+    if not isinstance(answer, type(target)):
+        return f"your answer{part} is {_kind(answer)}, a {wanted} is asked for."
+    if tuple(answer.shape) != tuple(target.shape):
+        shapes = f"{tuple(answer.shape)}, right is {tuple(target.shape)}"
+        return f"the shape of your answer{part} is {shapes}."
+    if answer.dtype != target.dtype:
+        return f"the dtype of your answer{part} is {answer.dtype}, not {target.dtype}."
+    ours, theirs = _float64(answer), _float64(target)
+    both_nan = np.isnan(ours) & np.isnan(theirs)
+    with np.errstate(invalid="ignore"):
+        gap = np.where(both_nan | (ours == theirs), 0.0, np.abs(ours - theirs))
+        wrong = ~(gap <= atol + rtol * np.abs(theirs)) & ~both_nan
+    if not wrong.any():
+        return ""
+    return _describe_values(ours, theirs, gap, wrong, part)
+
+
+def _describe_values(
+    ours: np.ndarray, theirs: np.ndarray, gap: np.ndarray, wrong: np.ndarray, part: str
+) -> str:
+    gap = np.where(wrong, np.where(np.isnan(gap), np.inf, gap), -1.0)
+    worst = np.unravel_index(int(gap.argmax()), gap.shape)
+    at = f" at [{', '.join(str(int(i)) for i in worst)}]" if worst else ""
+    bad = ours[wrong & ~np.isfinite(ours) & np.isfinite(theirs)].size
+    lines = [
+        f"the values of your answer{part} differ in {int(wrong.sum())} of {wrong.size} "
+        f"places.",
+        f"  largest difference{at}: yours is {_number(ours[worst])}, right is "
+        f"{_number(theirs[worst])}",
+    ]
+    lines += [f"  {bad} of your values are NaN or infinite"] if bad else []
+    return "\n".join(lines + _side_by_side(ours, theirs, worst))
+
+
+def _side_by_side(ours: np.ndarray, theirs: np.ndarray, worst: tuple[Any, ...]) -> list:
+    """Target and answer as two columns of numbers, around the worst place."""
+    if not worst:
+        return []
+    spans = [_window(int(i), n) for i, n in zip(worst, ours.shape, strict=True)][-2:]
+    index = (*worst[:-2], *spans)
+    shown = ", ".join(
+        f"{s.start}:{s.stop}" if isinstance(s, slice) else str(int(s)) for s in index
+    )
+    left, right = (_rows(np.atleast_2d(a[index])) for a in (theirs, ours))
+    width = max(len("right"), *(len(row) for row in left))
+    lines = [f"  at [{shown}]:", f"    {'right':<{width}}   yours"]
+    return lines + [f"    {a:<{width}}   {b}" for a, b in zip(left, right, strict=True)]
+
+
+def _window(centre: int, size: int) -> slice:
+    start = max(0, min(centre - WINDOW // 2, size - WINDOW))
+    return slice(start, min(size, start + WINDOW))
+
+
+def _rows(array: np.ndarray) -> list[str]:
+    cells = [[_number(value) for value in row] for row in array]
+    width = max(len(cell) for row in cells for cell in row)
+    return [" ".join(cell.rjust(width) for cell in row) for row in cells]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _float64(array: Any) -> np.ndarray:
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        array = array.to(torch.complex128 if array.is_complex() else torch.float64)
+        array = array.numpy()
+    return np.asarray(array, dtype=np.float64)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a torch.Tensor of shape {tuple(value.shape)}"
+    if isinstance(value, (tuple, list, Mapping)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
