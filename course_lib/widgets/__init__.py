@@ -1,0 +1,9 @@
+"""What a reader clicks: explorers that live in the page and answer from Python.
+
+No network, no build step: each explorer is a Python class and an ES module beside it.
+"""
+
+from course_lib.widgets.base import CourseWidget
+from course_lib.widgets.painter import HolePainter
+
+__all__ = ["CourseWidget", "HolePainter"]

@@ -1,0 +1,236 @@
+// What all explorers share. Python joins this file with one explorer's own file into
+// a single ES module: nothing to bundle, nothing to download.
+
+/** A DOM element; attributes that start with "on" are listeners, null is left out. */
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+/** The card of an explorer: title, hint, body, and a line that is read aloud. */
+function card(title, hint) {
+  const status = element("div", { class: "iw-status", role: "status" });
+  const body = element("div", { class: "iw-body" });
+  const root = element(
+    "section",
+    { class: "iw-card", "aria-label": title, "data-state": "ready", "data-seq": "0" },
+    element(
+      "header",
+      { class: "iw-head" },
+      element("div", { class: "iw-title" }, title),
+      element("div", { class: "iw-hint" }, hint),
+    ),
+    body,
+    status,
+  );
+  const say = (text, tone = "") => {
+    status.className = `iw-status ${tone}`;
+    status.textContent = text;
+  };
+  keepKeys(root);
+  return { root, body, say };
+}
+
+// The notebook has one-letter commands (x cuts the cell): none may fire from here.
+function keepKeys(root) {
+  root.addEventListener("keydown", (event) => {
+    const command = event.ctrlKey || event.metaKey || event.altKey;
+    const runsCell = event.key === "Enter" && event.shiftKey;
+    if (!command && !runsCell && event.key !== "Escape") event.stopPropagation();
+  });
+}
+
+/** A row of native radio buttons; `show(value)` ticks one without an event. */
+function choice(name, options, onPick) {
+  const inputs = new Map();
+  const row = element("div", { role: "radiogroup", "aria-label": name });
+  const group = `${name}-${Math.random()}`;
+  for (const { value, label, testid } of options) {
+    const input = element("input", {
+      type: "radio",
+      name: group,
+      value,
+      "data-testid": testid,
+      onchange: () => onPick(value),
+    });
+    inputs.set(value, input);
+    row.append(element("label", {}, input, label));
+  }
+  const show = (value) =>
+    inputs.forEach((input, key) => (input.checked = key === value));
+  return { row, show };
+}
+
+const bytesOf = (view) =>
+  view
+    ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
+    : new Uint8Array();
+
+/** A canvas of the picture's own size from interleaved RGB bytes. */
+function rgbCanvas(view, width, height) {
+  const canvas = element("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  const rgb = bytesOf(view);
+  for (let from = 0, to = 0; to < picture.data.length; from += 3, to += 4) {
+    picture.data[to] = rgb[from];
+    picture.data[to + 1] = rgb[from + 1];
+    picture.data[to + 2] = rgb[from + 2];
+    picture.data[to + 3] = 255;
+  }
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+/** Keep a canvas as sharp as the screen; calls `redraw` after each change of size. */
+function keepSharp(canvas, redraw) {
+  const fit = () => {
+    const ratio = Math.min(3, window.devicePixelRatio || 1);
+    const { width, height } = canvas.getBoundingClientRect();
+    const size = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (!size[0] || (canvas.width === size[0] && canvas.height === size[1])) return;
+    [canvas.width, canvas.height] = size;
+    redraw();
+  };
+  const observer = new ResizeObserver(fit);
+  observer.observe(canvas);
+  return () => observer.disconnect();
+}
+
+/** Calls `draw` once before the next frame, however often it is asked to. */
+function oncePerFrame(draw) {
+  let waiting = 0;
+  const ask = () => {
+    waiting ||= requestAnimationFrame(() => {
+      waiting = 0;
+      draw();
+    });
+  };
+  ask.stop = () => cancelAnimationFrame(waiting);
+  return ask;
+}
+
+const holeLook = {
+  glass: "rgba(22, 26, 38, 0.7)",
+  stripe: "rgba(255, 255, 255, 0.42)",
+};
+const rimColour = "#ffb454";
+
+/** Draw a hole (one byte a pixel, 1 = missing) as dark glass, hatched and rimmed. */
+function drawHole(context, hole, width, height) {
+  const { canvas } = context;
+  const layer = element("canvas", { width: canvas.width, height: canvas.height });
+  const pen = layer.getContext("2d");
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(alphaCanvas(hole, width, height), 0, 0, layer.width, layer.height);
+  pen.globalCompositeOperation = "source-in";
+  pen.fillStyle = holeLook.glass;
+  pen.fillRect(0, 0, layer.width, layer.height);
+  pen.globalCompositeOperation = "source-atop";
+  hatch(pen);
+  pen.globalCompositeOperation = "source-over";
+  drawRim(pen, hole, width, height);
+  context.drawImage(layer, 0, 0);
+}
+
+function alphaCanvas(hole, width, height) {
+  const canvas = element("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  for (let i = 0; i < hole.length; i++) picture.data[4 * i + 3] = hole[i] ? 255 : 0;
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+function hatch(pen) {
+  const { width, height } = pen.canvas;
+  const gap = width / 44;
+  pen.strokeStyle = holeLook.stripe;
+  pen.lineWidth = width / 360;
+  pen.beginPath();
+  for (let x = -height; x < width; x += gap) {
+    pen.moveTo(x, height);
+    pen.lineTo(x + height, 0);
+  }
+  pen.stroke();
+}
+
+// The edges between a missing and a known pixel.
+function drawRim(pen, hole, width, height) {
+  const [sx, sy] = [pen.canvas.width / width, pen.canvas.height / height];
+  pen.strokeStyle = rimColour;
+  pen.lineWidth = Math.max(1, pen.canvas.width / 260);
+  pen.beginPath();
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const here = hole[y * width + x];
+      if (x + 1 < width && here !== hole[y * width + x + 1]) {
+        pen.moveTo((x + 1) * sx, y * sy);
+        pen.lineTo((x + 1) * sx, (y + 1) * sy);
+      }
+      if (y + 1 < height && here !== hole[(y + 1) * width + x]) {
+        pen.moveTo(x * sx, (y + 1) * sy);
+        pen.lineTo((x + 1) * sx, (y + 1) * sy);
+      }
+    }
+  }
+  pen.stroke();
+}
+
+/**
+ * Asks Python, one request at a time. `ask(kind, build)`: while a request is under way
+ * only the newest of each kind waits, and `build` is called when it is sent, so work
+ * that is no longer wanted is never queued.
+ */
+function asker(model, root, { onAnswer, onError, onWait }) {
+  const view = Math.random().toString(36).slice(2);
+  const waiting = new Map();
+  let seq = 0;
+  let current = null; // { seq, kind } of the request under way
+  let timers = [];
+
+  const send = (kind, build) => {
+    const { binary = {}, ...rest } = build();
+    current = { seq: ++seq, kind };
+    root.dataset.state = "busy";
+    root.dataset.busy = kind;
+    timers = [200, 5000].map((ms) => setTimeout(() => onWait(kind, ms > 1000), ms));
+    const request = { ...rest, kind, view, seq, binary: Object.keys(binary) };
+    model.send(request, undefined, Object.values(binary));
+  };
+  const ask = (kind, build) => {
+    if (current === null) send(kind, build);
+    else waiting.set(kind, build);
+  };
+  const sendNext = () => {
+    if (current !== null || !waiting.size) return;
+    const [kind, build] = waiting.entries().next().value;
+    waiting.delete(kind);
+    send(kind, build);
+  };
+  const receive = (reply, buffers) => {
+    if (reply.view !== view || reply.seq !== current?.seq) return;
+    reply.kind = current.kind;
+    current = null;
+    timers.forEach(clearTimeout);
+    root.dataset.busy = "";
+    reply.binary.forEach((name, i) => (reply[name] = buffers[i]));
+    root.dataset.state = reply.error ? "error" : "ready";
+    if (reply.error) onError(reply.error, reply);
+    else onAnswer(reply);
+    sendNext();
+    root.dataset.seq = String(reply.seq);
+  };
+  model.on("msg:custom", receive);
+  const stop = () => {
+    timers.forEach(clearTimeout);
+    model.off("msg:custom", receive);
+  };
+  return { ask, stop, idle: () => current === null };
+}

@@ -1,0 +1,811 @@
+// The hole painter: a picture to paint a hole on, and what a fill makes of it.
+
+const BRUSH = { min: 2, max: 64, step: 2 };
+const HISTORY = 100; // strokes that can be taken back
+const PART = 2 ** 21; // bytes of an upload in one message
+const HINT =
+  "Paint over what should disappear. Keys: arrows move, Space paints, " +
+  "[ ] brush size, Ctrl+Z undo.";
+const NOTES = {
+  empty: "No hole yet: this is the original",
+  full: "Nothing is known: leave some of the photo",
+  open: "Not filled yet",
+  filled: "",
+};
+const ARROWS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
+const spoken = (label) => label.replaceAll("_", " ");
+const clip = (value, low, high) => Math.max(low, Math.min(high, value));
+const same = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
+
+/** The picture that is painted on: owns the hole, its history and the brush. */
+class HoleCanvas {
+  constructor({ onStroke, onMove }) {
+    this.onStroke = onStroke;
+    this.onMove = onMove;
+    this.brush = BRUSH.min;
+    this.erasing = false;
+    this.cursor = null; // [x, y] in pixels of the picture
+    this.stroke = null; // what paints now: a pointer's id, or "keys"
+    this.canvas = element("canvas", {
+      class: "iw-canvas iw-paint",
+      tabindex: "0",
+      role: "application",
+      "aria-label": "Photo to paint on. Arrow keys move the brush, Space paints.",
+      "data-testid": "paint-view",
+    });
+    this.draw = oncePerFrame(() => this.drawNow());
+    this.listen();
+  }
+
+  /** Start with another picture; a hole of another size is dropped. */
+  setPicture(picture) {
+    const { width, height } = picture;
+    if (width !== this.width || height !== this.height) {
+      Object.assign(this, { width, height, undone: [], done: [], cursor: null });
+      this.hole = new Uint8Array(width * height);
+      this.canvas.style.aspectRatio = `${width} / ${height}`;
+    }
+    this.picture = picture;
+    this.draw();
+  }
+
+  count() {
+    return this.hole.reduce((sum, missing) => sum + missing, 0);
+  }
+
+  /** Take a hole from Python; it can be undone like a stroke. */
+  adopt(hole) {
+    if (this.stroke !== null || hole.length !== this.hole.length) return;
+    if (same(hole, this.hole)) return;
+    this.remember();
+    this.hole = hole.slice();
+    this.draw();
+  }
+
+  undo() {
+    this.travel(this.done, this.undone);
+  }
+
+  redo() {
+    this.travel(this.undone, this.done);
+  }
+
+  clear() {
+    if (!this.count()) return;
+    this.remember();
+    this.hole = new Uint8Array(this.hole.length);
+    this.changed();
+  }
+
+  travel(from, to) {
+    if (!from.length || this.stroke !== null) return;
+    to.push(this.hole);
+    this.hole = from.pop();
+    this.changed();
+  }
+
+  remember() {
+    this.done.push(this.hole.slice());
+    if (this.done.length > HISTORY) this.done.shift();
+    this.undone.length = 0;
+  }
+
+  changed() {
+    this.draw();
+    this.onStroke();
+  }
+
+  begin(who, point) {
+    this.stroke = who;
+    this.remember();
+    this.cursor = point;
+    this.paint(point, point);
+  }
+
+  moveTo(point) {
+    if (this.stroke !== null) this.paint(this.cursor, point);
+    this.cursor = point;
+    this.draw();
+  }
+
+  finish(who) {
+    if (this.stroke === null || this.stroke !== who) return;
+    this.stroke = null;
+    if (same(this.done.at(-1), this.hole)) this.done.pop();
+    this.changed();
+  }
+
+  /** Set every pixel whose centre is within half a brush of the line from a to b. */
+  paint(a, b) {
+    const [radius, value] = [this.brush / 2, this.erasing ? 0 : 1];
+    const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
+    const length2 = dx * dx + dy * dy || 1;
+    const low = (i) => Math.max(0, Math.floor(Math.min(a[i], b[i]) - radius));
+    const high = (i) => Math.ceil(Math.max(a[i], b[i]) + radius);
+    const [left, right] = [low(0), Math.min(this.width, high(0))];
+    const [top, bottom] = [low(1), Math.min(this.height, high(1))];
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) {
+        const [px, py] = [x + 0.5 - a[0], y + 0.5 - a[1]];
+        const along = clip((px * dx + py * dy) / length2, 0, 1);
+        const [ex, ey] = [px - along * dx, py - along * dy];
+        if (ex * ex + ey * ey <= radius * radius) this.hole[y * this.width + x] = value;
+      }
+    }
+    this.draw();
+  }
+
+  listen() {
+    const { canvas } = this;
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect();
+      const x = ((event.clientX - box.left) / box.width) * this.width;
+      return [x, ((event.clientY - box.top) / box.height) * this.height];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || this.stroke !== null) return;
+      canvas.setPointerCapture(event.pointerId);
+      canvas.focus({ preventScroll: true });
+      this.begin(event.pointerId, at(event));
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (this.stroke !== null && this.stroke !== event.pointerId) return;
+      const steps = event.getCoalescedEvents?.() ?? [];
+      for (const step of steps.length ? steps : [event]) this.moveTo(at(step));
+    });
+    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(name, (event) => this.finish(event.pointerId));
+    }
+    canvas.addEventListener("pointerleave", () => this.hideCursor());
+    canvas.addEventListener("keydown", (event) => this.keyDown(event));
+    canvas.addEventListener("keyup", (event) => {
+      if (event.key === " ") this.finish("keys");
+    });
+    canvas.addEventListener("blur", () => {
+      this.finish("keys");
+      this.hideCursor();
+    });
+  }
+
+  hideCursor() {
+    if (this.stroke !== null) return;
+    this.cursor = null;
+    this.draw();
+  }
+
+  keyDown(event) {
+    const step = ARROWS[event.key];
+    if ((!step && event.key !== " ") || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const [x, y] = this.cursor ?? [this.width / 2, this.height / 2];
+    if (step) {
+      const far = event.shiftKey ? 24 : 4;
+      const across = clip(x + far * step[0], 0, this.width);
+      const down = clip(y + far * step[1], 0, this.height);
+      this.moveTo([across, down]);
+      this.onMove(across, down);
+    } else if (!event.repeat && this.stroke === null) {
+      this.begin("keys", [x, y]);
+    }
+  }
+
+  /** Show the brush in the middle, in its true size, while its size is chosen. */
+  showBrush() {
+    this.sample = true;
+    clearTimeout(this.sampleTimer);
+    this.sampleTimer = setTimeout(() => {
+      this.sample = false;
+      this.draw();
+    }, 900);
+    this.draw();
+  }
+
+  drawNow() {
+    const pen = this.canvas.getContext("2d");
+    if (!this.picture || !this.canvas.width) return;
+    pen.drawImage(this.picture, 0, 0, this.canvas.width, this.canvas.height);
+    drawHole(pen, this.hole, this.width, this.height);
+    const middle = [this.width / 2, this.height / 2];
+    const point = this.cursor ?? (this.sample ? middle : null);
+    if (point) this.drawCursor(pen, point);
+  }
+
+  // A ring as large as the brush; a small one gets four ticks so that it can be seen.
+  drawCursor(pen, [x, y]) {
+    const scale = this.canvas.width / this.width;
+    const line = this.canvas.width / 360;
+    const radius = Math.max(1.5 * line, (this.brush / 2) * scale);
+    const inks = [
+      ["rgba(10, 12, 20, 0.85)", 3.6],
+      [this.erasing ? "#ffffff" : "#ffd84d", 1.7],
+    ];
+    for (const [ink, width] of inks) {
+      pen.strokeStyle = ink;
+      pen.lineWidth = width * line;
+      pen.setLineDash(this.erasing && ink[0] === "#" ? [4 * line, 3 * line] : []);
+      pen.beginPath();
+      pen.arc(x * scale, y * scale, radius, 0, 7);
+      if (radius < 8 * line) drawTicks(pen, x * scale, y * scale, radius, line);
+      pen.stroke();
+    }
+    pen.setLineDash([]);
+  }
+}
+
+function drawTicks(pen, x, y, radius, line) {
+  for (const [dx, dy] of Object.values(ARROWS)) {
+    const [near, far] = [radius + 3 * line, radius + 8 * line];
+    pen.moveTo(x + dx * near, y + dy * near);
+    pen.lineTo(x + dx * far, y + dy * far);
+  }
+}
+
+/** The filled picture, with a line that wipes the original over it. */
+class ResultCanvas {
+  constructor({ onWipe }) {
+    this.share = 0; // how much of the width shows the original
+    this.canvas = element("canvas", {
+      class: "iw-canvas iw-result",
+      role: "img",
+      "aria-label": "The filled photo",
+      "data-testid": "result-view",
+    });
+    this.note = element("div", { class: "iw-note" });
+    this.bar = element("div", { class: "iw-progress", "aria-hidden": "true" });
+    this.frame = element(
+      "div",
+      { class: "iw-frame" },
+      this.canvas,
+      this.note,
+      this.bar,
+    );
+    this.draw = oncePerFrame(() => this.drawNow());
+    const drag = (event) => {
+      if (!(event.buttons & 1)) return;
+      const box = this.canvas.getBoundingClientRect();
+      const share = (event.clientX - box.left) / box.width;
+      onWipe(clip(share, 0, 1));
+    };
+    this.canvas.addEventListener("pointerdown", (event) => {
+      this.canvas.setPointerCapture(event.pointerId);
+      drag(event);
+    });
+    this.canvas.addEventListener("pointermove", drag);
+  }
+
+  show(original, filled) {
+    Object.assign(this, { original, filled });
+    this.canvas.style.aspectRatio = `${filled.width} / ${filled.height}`;
+    this.draw();
+  }
+
+  wipe(share) {
+    this.share = share;
+    this.draw();
+  }
+
+  drawNow() {
+    const { width, height } = this.canvas;
+    if (!this.filled || !width) return;
+    const pen = this.canvas.getContext("2d");
+    const line = Math.round(this.share * width);
+    pen.drawImage(this.filled, 0, 0, width, height);
+    if (this.share === 0) return;
+    pen.save();
+    pen.beginPath();
+    pen.rect(0, 0, line, height);
+    pen.clip();
+    pen.drawImage(this.original, 0, 0, width, height);
+    pen.restore();
+    this.drawDivider(pen, line);
+  }
+
+  drawDivider(pen, line) {
+    const unit = this.canvas.width / 360;
+    pen.fillStyle = "rgba(10, 12, 20, 0.55)";
+    pen.fillRect(line - 2 * unit, 0, 4 * unit, this.canvas.height);
+    pen.fillStyle = "#ffffff";
+    pen.fillRect(line - unit, 0, 2 * unit, this.canvas.height);
+    pen.font = `600 ${12 * unit}px system-ui, sans-serif`;
+    pen.textBaseline = "top";
+    for (const [text, align, side] of [
+      ["original", "right", -1],
+      ["filled", "left", 1],
+    ]) {
+      const room = side < 0 ? line : this.canvas.width - line;
+      if (room < 70 * unit) continue;
+      pen.textAlign = align;
+      pen.lineWidth = 3 * unit;
+      pen.strokeStyle = "rgba(10, 12, 20, 0.75)";
+      pen.strokeText(text, line + side * 9 * unit, 9 * unit);
+      pen.fillText(text, line + side * 9 * unit, 9 * unit);
+    }
+  }
+}
+
+/** The photos to choose from, and the reader's own. */
+class PhotoStrip {
+  constructor({ onPick, onFile }) {
+    this.urls = [];
+    this.onPick = onPick;
+    this.grid = element("div", { class: "iw-photos" });
+    this.file = element("input", {
+      type: "file",
+      accept: "image/*",
+      class: "iw-hidden",
+      tabindex: "-1",
+      "aria-hidden": "true",
+      "data-testid": "upload",
+      onchange: () => {
+        if (this.file.files.length) onFile(this.file.files[0]);
+        this.file.value = "";
+      },
+    });
+    const open = () => this.file.click();
+    this.own = element(
+      "button",
+      { type: "button", class: "iw-own", "data-testid": "own-photo", onclick: open },
+      element("span", { "aria-hidden": "true" }, "+"),
+      "Your photo",
+    );
+    this.row = element("div", { class: "iw-strip" }, this.grid, this.own, this.file);
+  }
+
+  list(labels, thumbnails) {
+    this.stop();
+    const options = labels.map((label, i) => {
+      const blob = new Blob([bytesOf(thumbnails[i])], { type: "image/jpeg" });
+      this.urls.push(URL.createObjectURL(blob));
+      const alt = spoken(label);
+      const image = element("img", { src: this.urls.at(-1), alt, title: alt });
+      return { value: label, label: image, testid: `photo-${i}` };
+    });
+    const { row, show } = choice("photo", options, this.onPick);
+    this.grid.replaceChildren(row);
+    this.show = show;
+  }
+
+  stop() {
+    this.urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
+  }
+}
+
+/** What every fill makes of the hole, side by side; closed until it is wanted. */
+class Comparison {
+  constructor({ onPick, onOpen }) {
+    this.onPick = onPick;
+    this.tiles = new Map();
+    this.stale = new Set();
+    this.grid = element("div", { class: "iw-tiles" });
+    const about =
+      "The same hole, every fill. PSNR inside the hole: more dB is closer to the " +
+      "original, pixel by pixel.";
+    this.box = element(
+      "details",
+      { class: "iw-compare", "data-testid": "compare", ontoggle: onOpen },
+      element("summary", {}, "Compare all fills"),
+      element("div", { class: "iw-hint" }, about),
+      this.grid,
+    );
+  }
+
+  get open() {
+    return this.box.open;
+  }
+
+  list(labels) {
+    this.tiles.clear();
+    for (const label of labels) {
+      const canvas = element("canvas", { class: "iw-canvas" });
+      const value = element("span", { class: "iw-value" }, "–");
+      const tile = element(
+        "button",
+        {
+          type: "button",
+          class: "iw-tile",
+          "data-testid": `tile-${label}`,
+          onclick: () => this.onPick(label),
+        },
+        canvas,
+        element("span", { class: "iw-name" }, spoken(label)),
+        value,
+      );
+      this.tiles.set(label, { tile, canvas, value });
+    }
+    this.grid.replaceChildren(...[...this.tiles.values()].map(({ tile }) => tile));
+    this.expire();
+  }
+
+  /** Everything on show is out of date: the next answers replace it one by one. */
+  expire() {
+    this.stale = new Set(this.tiles.keys());
+    for (const { tile } of this.tiles.values()) tile.classList.add("stale");
+  }
+
+  choose(label) {
+    this.tiles.forEach(({ tile }, key) =>
+      tile.setAttribute("aria-pressed", String(key === label)),
+    );
+  }
+
+  next() {
+    return this.open ? this.stale.values().next().value : undefined;
+  }
+
+  show(label, picture, psnr) {
+    const { canvas } = this.tiles.get(label);
+    [canvas.width, canvas.height] = [picture.width, picture.height];
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    this.settle(label, psnr === undefined ? "–" : `${psnr.toFixed(1)} dB`);
+  }
+
+  fail(label) {
+    this.settle(label, "failed");
+  }
+
+  settle(label, text) {
+    const { tile, value } = this.tiles.get(label);
+    this.stale.delete(label);
+    tile.classList.remove("stale");
+    value.textContent = text;
+  }
+}
+
+const button = (label, testid, onclick) =>
+  element(
+    "button",
+    { type: "button", class: "iw-btn", "data-testid": testid, onclick },
+    label,
+  );
+
+function slider(label, { min, max, step = 1 }, testid, onValue) {
+  const attributes = {
+    type: "range",
+    class: "iw-range",
+    "aria-label": label,
+    min,
+    max,
+    step,
+  };
+  const input = element("input", { ...attributes, "data-testid": testid });
+  input.addEventListener("input", () => onValue(Number(input.value)));
+  return input;
+}
+
+/** The whole card: joins the parts, and keeps them in step with Python. */
+class Painter {
+  constructor(model, el) {
+    this.model = model;
+    this.wanted = { photo: null, run: false }; // what the next request will ask for
+    this.file = null; // an upload under way: { name, data, sent }
+    Object.assign(this, card(model.get("title"), HINT));
+    this.makeParts();
+    this.makeTools();
+    this.makeResultTools();
+    this.layOut();
+    el.append(this.root);
+    this.root.addEventListener("keydown", (event) => this.keyDown(event));
+    this.asker = asker(model, this.root, {
+      onAnswer: (reply) => this.answered(reply),
+      onError: (text, reply) => this.failed(text, reply),
+      onWait: (kind, long) => this.waiting(kind, long),
+    });
+    this.follow();
+  }
+
+  // ---- the parts ----
+
+  makeParts() {
+    this.editor = new HoleCanvas({
+      onStroke: () => this.painted(),
+      onMove: (x, y) => this.say(`Brush at x ${Math.round(x)}, y ${Math.round(y)}.`),
+    });
+    this.result = new ResultCanvas({ onWipe: (share) => this.wipe(share) });
+    this.photos = new PhotoStrip({
+      onPick: (label) => this.pickPhoto(label),
+      onFile: (file) => this.upload(file),
+    });
+    this.comparison = new Comparison({
+      onPick: (label) => this.pickFill(label),
+      onOpen: () => this.askTile(),
+    });
+  }
+
+  makeTools() {
+    const tools = [
+      { value: "brush", label: "Brush", testid: "brush-tool" },
+      { value: "eraser", label: "Eraser", testid: "eraser" },
+    ];
+    const pick = (value) => (this.editor.erasing = value === "eraser");
+    this.tool = choice("tool", tools, pick);
+    this.tool.row.className = "iw-seg";
+    this.tool.show("brush");
+    this.size = slider("brush size", BRUSH, "brush", (value) => this.setBrush(value));
+    this.sizeText = element("span", { class: "iw-value" });
+    this.undo = button("Undo", "undo", () => this.editor.undo());
+    this.redo = button("Redo", "redo", () => this.editor.redo());
+    this.clear = button("Clear", "clear", () => this.editor.clear());
+  }
+
+  makeResultTools() {
+    const onchange = () => this.pickFill(this.fill.value);
+    this.fill = element("select", {
+      class: "iw-select",
+      "data-testid": "fill",
+      onchange,
+    });
+    const label = "share of the width that shows the original, in percent";
+    const percent = { min: 0, max: 100 };
+    this.cut = slider(label, percent, "wipe", (value) => this.wipe(value / 100));
+    this.cut.value = "0";
+    this.live = element("input", {
+      type: "checkbox",
+      "data-testid": "live",
+      onchange: () => this.setLive(this.live.checked),
+    });
+    this.run = button("Fill the hole", "run", () => this.askShow(true));
+    this.run.classList.add("main");
+  }
+
+  layOut() {
+    const box = (name, ...parts) => element("div", { class: name }, ...parts);
+    const label = (name, ...parts) => element("label", { class: name }, ...parts);
+    const left = box(
+      "iw-col",
+      box("iw-cap", "Your hole"),
+      box("iw-frame", this.editor.canvas),
+      box("iw-row", this.tool.row, label("iw-field", "Size", this.size, this.sizeText)),
+      box("iw-row", this.undo, this.redo, this.clear),
+    );
+    const right = box(
+      "iw-col",
+      box("iw-cap", "Result", label("iw-field", "filled by", this.fill)),
+      this.result.frame,
+      box("iw-row", label("iw-field iw-cut", "Original", this.cut)),
+      box("iw-row", label("iw-check", this.live, "fill after every stroke"), this.run),
+    );
+    this.body.append(this.photos.row, box("iw-pair", left, right), this.comparison.box);
+  }
+
+  // ---- following Python ----
+
+  follow() {
+    const { model } = this;
+    const handlers = {
+      "change:thumbnails": () => this.showPhotos(),
+      "change:fill_labels": () => this.showFills(),
+      "change:image_bytes": () => this.showImage(),
+      "change:filled_bytes": () => this.showFilled(),
+      "change:hole_bytes": () => this.showHole(),
+      "change:photo": () => this.showChoices(),
+      "change:fill": () => this.showChoices(),
+      "change:status": () => this.showStatus(),
+      "change:stage": () => this.showStatus(),
+      "change:brush": () => this.showBrush(),
+      "change:live": () => this.showLive(),
+    };
+    Object.values(handlers).forEach((handler) => handler());
+    Object.entries(handlers).forEach(([name, handler]) => model.on(name, handler));
+    const stops = [
+      ...Object.entries(handlers).map(
+        ([name, handler]) =>
+          () =>
+            model.off(name, handler),
+      ),
+      keepSharp(this.editor.canvas, () => this.editor.drawNow()),
+      keepSharp(this.result.canvas, () => this.result.drawNow()),
+      this.asker.stop,
+      this.editor.draw.stop,
+      this.result.draw.stop,
+      () => this.photos.stop(),
+    ];
+    this.stop = () => stops.forEach((stop) => stop());
+  }
+
+  showPhotos() {
+    this.photos.list(this.model.get("photo_labels"), this.model.get("thumbnails"));
+    this.showChoices();
+  }
+
+  showFills() {
+    const labels = this.model.get("fill_labels");
+    const options = labels.map((value) => element("option", { value }, spoken(value)));
+    this.fill.replaceChildren(...options);
+    this.comparison.list(labels);
+    this.showChoices();
+  }
+
+  showChoices() {
+    if (!this.asker.idle()) return; // the reader may have chosen something else by now
+    this.photos.show(this.model.get("photo"));
+    this.fill.value = this.model.get("fill");
+    this.comparison.choose(this.fill.value);
+  }
+
+  showImage() {
+    const [width, height] = [this.model.get("width"), this.model.get("height")];
+    this.picture = rgbCanvas(this.model.get("image_bytes"), width, height);
+    this.editor.setPicture(this.picture);
+    this.comparison.expire();
+    this.showFilled();
+  }
+
+  showFilled() {
+    const { width, height } = this.picture;
+    const filled = rgbCanvas(this.model.get("filled_bytes"), width, height);
+    this.result.show(this.picture, filled);
+  }
+
+  showHole() {
+    this.comparison.expire();
+    if (this.asker.idle()) this.editor.adopt(bytesOf(this.model.get("hole_bytes")));
+    this.showHistory();
+    if (this.asker.idle()) this.askTile();
+  }
+
+  showHistory() {
+    const { editor } = this;
+    const count = editor.count();
+    this.root.dataset.hole = String(count);
+    this.undo.disabled = !editor.done.length;
+    this.redo.disabled = !editor.undone.length;
+    this.clear.disabled = !count;
+  }
+
+  showStatus() {
+    const stage = this.model.get("stage");
+    this.root.dataset.stage = stage;
+    this.result.note.textContent = NOTES[stage];
+    this.say(this.model.get("status"));
+  }
+
+  showBrush() {
+    const brush = this.model.get("brush");
+    this.editor.brush = brush;
+    this.size.value = String(brush);
+    this.sizeText.textContent = `${brush} px`;
+    this.editor.draw();
+  }
+
+  showLive() {
+    this.live.checked = this.model.get("live");
+    this.run.classList.toggle("iw-away", this.live.checked);
+  }
+
+  // ---- what the reader does ----
+
+  painted() {
+    this.showHistory();
+    this.comparison.expire();
+    this.askShow();
+  }
+
+  pickPhoto(label) {
+    this.wanted.photo = label;
+    this.askShow();
+  }
+
+  pickFill(label) {
+    this.fill.value = label;
+    this.comparison.choose(label);
+    this.askShow(true);
+  }
+
+  setBrush(brush) {
+    this.model.set("brush", clip(brush, BRUSH.min, BRUSH.max));
+    this.model.save_changes();
+    this.editor.showBrush();
+  }
+
+  setLive(live) {
+    this.model.set("live", live);
+    this.model.save_changes();
+    if (live) this.askShow();
+  }
+
+  wipe(share) {
+    this.cut.value = String(Math.round(100 * share));
+    this.result.wipe(share);
+  }
+
+  keyDown(event) {
+    const command = event.ctrlKey || event.metaKey;
+    const key = event.key.toLowerCase();
+    if (command && key === "z" && event.shiftKey) this.editor.redo();
+    else if (command && key === "y") this.editor.redo();
+    else if (command && key === "z") this.editor.undo();
+    else if (!command && key === "[") this.setBrush(this.editor.brush - BRUSH.step);
+    else if (!command && key === "]") this.setBrush(this.editor.brush + BRUSH.step);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  async upload(file) {
+    const limit = this.model.get("upload_limit");
+    if (file.size > limit) {
+      const [given, most] = [file.size / 1e6, limit / 1e6];
+      const text = `${file.name} has ${given.toFixed(1)} MB, more than ${most} MB.`;
+      this.say(text, "bad");
+      return;
+    }
+    this.file = { name: file.name, data: await file.arrayBuffer(), sent: 0 };
+    this.say(`Reading ${file.name} …`, "wait");
+    this.askUpload();
+  }
+
+  // ---- asking Python, and its answers ----
+
+  /** Ask for the state on show here: hole, fill, and a photo if one was picked. */
+  askShow(run = this.live.checked) {
+    this.wanted.run ||= run;
+    this.asker.ask("show", () => {
+      const { photo, run } = this.wanted;
+      this.wanted = { photo: null, run: false };
+      const binary = { hole: this.editor.hole.slice() };
+      return { photo, run, fill: this.fill.value, binary };
+    });
+  }
+
+  askUpload() {
+    this.asker.ask("upload", () => {
+      const { name, data, sent } = this.file;
+      const part = new Uint8Array(data.slice(sent, sent + PART));
+      this.file.sent += PART;
+      const last = this.file.sent >= data.byteLength;
+      return { name, first: sent === 0, last, binary: { part } };
+    });
+  }
+
+  askTile() {
+    const fill = this.comparison.next();
+    if (fill !== undefined && this.asker.idle())
+      this.asker.ask("compare", () => ({ fill }));
+  }
+
+  answered(reply) {
+    if (reply.kind === "upload" && this.file.sent < this.file.data.byteLength) {
+      this.askUpload();
+      return;
+    }
+    if (reply.kind === "compare") this.showTile(reply);
+    else this.showStatus();
+    this.showChoices();
+    this.askTile();
+  }
+
+  showTile({ fill, picture, psnr }) {
+    const { width, height } = this.picture;
+    const fits = bytesOf(picture).length === 3 * width * height;
+    if (fits) this.comparison.show(fill, rgbCanvas(picture, width, height), psnr);
+  }
+
+  failed(text, reply) {
+    if (reply.kind === "compare") this.comparison.fail(this.comparison.next());
+    else this.showStatus();
+    this.say(text, "bad");
+    this.showChoices();
+    this.askTile();
+  }
+
+  waiting(kind, long) {
+    if (kind !== "show") return;
+    const text = long
+      ? "Still waiting: the kernel may be running a cell."
+      : `Filling with ${spoken(this.fill.value)} …`;
+    this.say(text, "wait");
+  }
+}
+
+function render({ model, el }) {
+  const painter = new Painter(model, el);
+  return () => painter.stop();
+}
+
+export default { render };
