@@ -1,6 +1,7 @@
 """How pytest runs here: sealed kernels, solved twins, one clear failure a notebook."""
 
 import os
+import runpy
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,18 +14,22 @@ SOLVED = ROOT / "build" / "solved"
 def pytest_configure(config: pytest.Config) -> None:
     """Seal what the kernels inherit; make the solved twins, once, before the workers.
 
-    This comes before any test file imports torch, which reads OMP_NUM_THREADS once.
+    The seal is loaded by its path: torch must not be imported before OMP_NUM_THREADS
+    is set, and not at all in the process that only hands out the tests.
     """
     if hasattr(config, "workerinput"):
         return  # a worker inherits both from the process that started it
-    from course_lib.notebooks.seal import seal
-
-    os.environ.update(seal(ROOT / "build" / "ipython"))
+    os.environ.update(_seal(ROOT / "build" / "ipython"))
     everything = config.args_source == config.ArgsSource.TESTPATHS
     if everything or any("solved" in argument for argument in config.args):
         _write_solved_twins()
     if everything and str(SOLVED) not in config.args:
         config.args.append(str(SOLVED))
+
+
+def _seal(folder: Path) -> dict[str, str]:
+    path = ROOT / "course_lib" / "notebooks" / "seal.py"
+    return runpy.run_path(str(path))["seal"](folder)
 
 
 def _write_solved_twins() -> None:

@@ -4,6 +4,7 @@ Lesson 00 shows how the three are used.
 """
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def _source_of(thing: Any) -> tuple[str, str]:
             f"show_source needs a function or class of course_lib, not "
             f"{_describe(thing)}"
         ) from error
-    return f"course_lib/{where}", inspect.cleandoc(source).rstrip()
+    return f"course_lib/{where}", textwrap.dedent(source).rstrip()
 
 
 def _describe(thing: Any) -> str:

@@ -6,6 +6,7 @@ answer works where a learner would type it.
 
 import ast
 import inspect
+import textwrap
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -50,7 +51,7 @@ def _fill_in(source: str, exercise: Exercise) -> str:
     """Replace the stub's definition in a cell by the reference's source."""
     stub = definition(source, exercise.reference.__name__)
     lines = source.splitlines()
-    answer = inspect.cleandoc(inspect.getsource(exercise.reference)).splitlines()
+    answer = textwrap.dedent(inspect.getsource(exercise.reference)).splitlines()
     return "\n".join(lines[: stub.lineno - 1] + answer + lines[stub.end_lineno :])
 
 

@@ -93,6 +93,7 @@ def build(source: Path, target: Path, seal_folder: Path | None = None) -> Built:
     """
     began = time.perf_counter()
     notebook = from_source(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
     execute(notebook, target.parent, source.name, seal_folder)
     try:
         text = as_text(normalise(notebook))
@@ -143,7 +144,6 @@ def as_text(notebook: NotebookNode) -> str:
 
 def store(text: str, target: Path) -> None:
     """Write a notebook at once, so that an interrupted build leaves the old one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     mark = hashlib.sha256(str(os.getpid()).encode()).hexdigest()[:6]
     draft = target.with_name(f".{target.name}.{mark}.tmp")
     draft.write_bytes(text.encode())
