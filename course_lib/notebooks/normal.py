@@ -3,10 +3,14 @@
 import base64
 import hashlib
 import re
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
+
+from course_lib.session import ROOT
 
 CODE_LINES = 30  # of a cell
 LINE_LENGTH = 88  # of a line of code
@@ -20,10 +24,12 @@ SANITIZE = (
     (r"\S*ipykernel_\d+[/\\]\d+\.py", "<cell>"),
 )
 
-# The start of a path that only one machine has
+# The start of a path that only one machine has: any machine's, and this one's
+_HERE = {str(ROOT), str(Path.home()), tempfile.gettempdir()} - {"/"}
 MACHINE_PATH = re.compile(
-    r"(?<![\w.])/(?:home|Users|root|tmp|private|var/folders|work)/\w"
-    r"|\b[A-Z]:\\\\?(?:Users|Temp)\b"
+    r"(?<![\w.:/~-])/(?:home|Users|root|tmp|mnt|private|var/folders)/[\w.]"
+    r"|\b[A-Z]:\\{1,2}(?:Users|Temp)\b|"
+    + "|".join(rf"{re.escape(path)}(?![\w-])" for path in sorted(_HERE))
 )
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
