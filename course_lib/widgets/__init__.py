@@ -4,6 +4,7 @@ No network, no build step: each explorer is a Python class and an ES module besi
 """
 
 from course_lib.widgets.base import CourseWidget
+from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.painter import HolePainter
 
-__all__ = ["CourseWidget", "HolePainter"]
+__all__ = ["CourseWidget", "HoleExplorer", "HolePainter"]

@@ -1,0 +1,343 @@
+// The hole explorer: a maker of holes, its sliders, the hole, and 64 more like it.
+
+const HOLE_HINT =
+  "Choose a maker and move its sliders. Keys: N another hole, P the one before.";
+const LAST_SEED = 9999;
+const SVG = "http://www.w3.org/2000/svg";
+const CHART = { width: 380, height: 132, left: 8, base: 96, bars: 40, most: 0.8 };
+const EDGES = [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
+
+function shape(tag, attributes, text = "") {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+}
+
+/** What a slider says beside itself. */
+function spokenValue({ unit }, value, size) {
+  const percent = `${Math.round(100 * value)} %`;
+  if (unit === "whole") return String(value);
+  if (unit === "level") return value.toFixed(2);
+  if (unit === "target") return value ? percent : "as drawn";
+  return `${percent} · ${Math.round(value * size)} px`;
+}
+
+/** Sliders of one maker, by name. */
+class Sliders {
+  constructor(onMove) {
+    this.onMove = onMove;
+    this.parts = new Map();
+    this.box = element("div", { class: "iw-sliders" });
+  }
+
+  list(controls, size) {
+    this.size = size;
+    this.parts.clear();
+    for (const control of controls) {
+      const input = element("input", {
+        type: "range",
+        class: "iw-range",
+        min: control.low,
+        max: control.high,
+        step: control.step,
+        "data-testid": control.name,
+        oninput: () => {
+          this.tell(control.name);
+          this.onMove();
+        },
+      });
+      const value = element("output", { class: "iw-value" });
+      this.parts.set(control.name, { control, input, value });
+    }
+    this.box.replaceChildren(
+      ...[...this.parts.values()].map(({ control, input, value }) =>
+        element("label", { class: "iw-slider" }, control.label, input, value),
+      ),
+    );
+  }
+
+  tell(name) {
+    const { control, input, value } = this.parts.get(name);
+    const text = spokenValue(control, Number(input.value), this.size);
+    value.textContent = text;
+    input.setAttribute("aria-valuetext", text);
+  }
+
+  show(values) {
+    for (const [name, { input }] of this.parts) {
+      input.value = String(values[name]);
+      this.tell(name);
+    }
+  }
+
+  get values() {
+    const entries = [...this.parts].map(([name, { input }]) => [name, +input.value]);
+    return Object.fromEntries(entries);
+  }
+}
+
+/** Bars of 2 %, the six buckets with their counts, and where the hole on show is. */
+class Histogram {
+  constructor() {
+    const { width, height } = CHART;
+    this.svg = shape("svg", {
+      class: "iw-hist",
+      viewBox: `0 0 ${width} ${height}`,
+      role: "img",
+    });
+  }
+
+  x(ratio) {
+    const { left, width, most } = CHART;
+    return left + (Math.min(ratio, most) / most) * (width - 2 * left);
+  }
+
+  show({ ratios, counts, outside, share }) {
+    const parts = [...this.bars(ratios), ...this.axis(counts), this.marker(share)];
+    this.svg.replaceChildren(...parts);
+    const text =
+      `Ratios of ${ratios.length} holes; in the six buckets: ${counts.join(", ")}; ` +
+      `outside: ${outside}. The hole on show: ${(100 * share).toFixed(1)} %.`;
+    this.svg.setAttribute("aria-label", text);
+  }
+
+  bars(ratios) {
+    const { bars, most, base } = CHART;
+    const counts = new Array(bars).fill(0);
+    for (const ratio of ratios) {
+      counts[Math.min(bars - 1, Math.floor((ratio / most) * bars))] += 1;
+    }
+    const unit = (base - 24) / Math.max(1, ...counts);
+    return counts.map((count, k) => {
+      const x = this.x((k / bars) * most);
+      const width = this.x(((k + 1) / bars) * most) - x - 1.5;
+      const height = count * unit;
+      return shape("rect", { class: "bar", x, y: base - height, width, height });
+    });
+  }
+
+  axis(counts) {
+    const { base, left, width } = CHART;
+    const line = shape("path", { class: "line", d: `M${left} ${base}H${width - left}` });
+    const ticks = EDGES.map((edge) => {
+      const d = `M${this.x(edge)} ${base}v5`;
+      return shape("path", { class: "line", d });
+    });
+    const at = (y, x, text, name) => shape("text", { class: name, x, y }, text);
+    const edges = EDGES.map((edge) =>
+      at(base + 16, this.x(edge), `${Math.round(100 * edge)}`, "edge"),
+    );
+    const numbers = counts.map((count, k) =>
+      at(base + 32, this.x((EDGES[k] + EDGES[k + 1]) / 2), `${count}`, "count"),
+    );
+    return [line, ...ticks, ...edges, ...numbers];
+  }
+
+  marker(share) {
+    const x = this.x(share);
+    const made = shape("g", { class: "marker" });
+    made.append(
+      shape("path", { class: "stem", d: `M${x} 14V${CHART.base}` }),
+      shape("path", { class: "head", d: `M${x - 6} 3h12l-6 11z` }),
+    );
+    return made;
+  }
+}
+
+/** The whole card: keeps the sliders, the pictures and the facts in step with Python. */
+class HoleExplorer {
+  constructor(model, el) {
+    this.model = model;
+    this.seed = 0;
+    Object.assign(this, card(model.get("title"), HOLE_HINT));
+    this.draw = oncePerFrame(() => this.drawNow());
+    this.makeControls();
+    this.makeViews();
+    this.layOut();
+    el.append(this.root);
+    this.root.addEventListener("keydown", (event) => this.keyDown(event));
+    this.asker = asker(model, this.root, {
+      onAnswer: () => this.showAll(),
+      onError: (text) => this.say(text, "bad"),
+      onWait: (_, long) => long && this.say("Still waiting for Python.", "wait"),
+    });
+    this.follow();
+  }
+
+  makeControls() {
+    const makers = Object.keys(this.model.get("controls"));
+    const options = makers.map((value) => ({ value, label: value, testid: value }));
+    this.maker = choice("maker", options, (name) => this.pick(name));
+    this.maker.row.className = "iw-seg";
+    this.sliders = new Sliders(() => this.ask());
+    const push = (label, testid, step) =>
+      element(
+        "button",
+        {
+          type: "button",
+          class: "iw-btn",
+          "data-testid": testid,
+          onclick: () => this.step(step),
+        },
+        label,
+      );
+    this.back = push("← Before", "before", -1);
+    this.next = push("Another hole →", "another", 1);
+    this.seedText = element("span", { class: "iw-field" });
+  }
+
+  makeViews() {
+    const view = (testid, label) =>
+      element("canvas", {
+        class: "iw-canvas",
+        role: "img",
+        "aria-label": label,
+        "data-testid": testid,
+      });
+    this.photo = view("photo-view", "The photo, its hole hatched");
+    this.alone = view("hole-view", "The hole alone: white is missing");
+    this.histogram = new Histogram();
+    this.facts = element("dl", { class: "iw-facts" });
+  }
+
+  layOut() {
+    const box = (name, ...parts) => element("div", { class: name }, ...parts);
+    const left = box("iw-col", box("iw-cap", "The hole in a photo"), this.photo);
+    const right = box("iw-col", box("iw-cap", "Alone: white = 1 = missing"), this.alone);
+    const steps = box("iw-row", this.back, this.next, this.seedText);
+    const steer = box("iw-col", this.sliders.box, steps);
+    const count = this.model.get("shown").ratios.length;
+    const about = `Ratios of ${count} such holes, in %, and how many in each bucket`;
+    const found = box(
+      "iw-col",
+      this.facts,
+      this.histogram.svg,
+      box("iw-hint", about),
+    );
+    this.body.append(
+      box("iw-row", this.maker.row),
+      box("iw-pair", left, right),
+      box("iw-pair", steer, found),
+    );
+  }
+
+  follow() {
+    const { model } = this;
+    const onShown = () => this.asker.idle() && this.showAll();
+    const onHole = () => this.draw();
+    model.on("change:shown", onShown);
+    model.on("change:hole_bytes", onHole);
+    const size = model.get("size");
+    this.picture = rgbCanvas(model.get("image_bytes"), size, size);
+    this.showAll();
+    const stops = [
+      () => model.off("change:shown", onShown),
+      () => model.off("change:hole_bytes", onHole),
+      keepSharp(this.photo, () => this.drawNow()),
+      keepSharp(this.alone, () => this.drawNow()),
+      this.asker.stop,
+      this.draw.stop,
+    ];
+    this.stop = () => stops.forEach((stop) => stop());
+  }
+
+  // ---- what Python says ----
+
+  showAll() {
+    const shown = this.model.get("shown");
+    this.seed = shown.seed;
+    this.showMaker(shown.maker, shown.values);
+    this.showSeed();
+    this.histogram.show(shown);
+    const rows = [
+      ["missing", shown.ratio.replace(" missing", "")],
+      ["bucket", shown.bucket],
+      ["border", shown.border],
+    ];
+    this.facts.replaceChildren(
+      ...rows.flatMap(([name, text]) => [
+        element("dt", {}, name),
+        element("dd", { "data-testid": `fact-${name}` }, text),
+      ]),
+    );
+    this.say(`${shown.ratio}, ${shown.bucket}, ${shown.border}.`);
+    this.root.dataset.maker = shown.maker;
+    this.root.dataset.seed = String(shown.seed);
+    this.draw();
+  }
+
+  showMaker(name, values) {
+    if (this.shownMaker !== name) {
+      this.shownMaker = name;
+      this.sliders.list(this.model.get("controls")[name], this.model.get("size"));
+    }
+    this.maker.show(name);
+    this.sliders.show(values);
+  }
+
+  showSeed() {
+    this.seedText.textContent = `hole number ${this.seed}`;
+    this.back.disabled = this.seed === 0;
+    this.next.disabled = this.seed === LAST_SEED;
+  }
+
+  drawNow() {
+    const size = this.model.get("size");
+    const hole = bytesOf(this.model.get("hole_bytes"));
+    if (!this.photo.width || hole.length !== size * size) return;
+    const pen = this.photo.getContext("2d");
+    pen.drawImage(this.picture, 0, 0, this.photo.width, this.photo.height);
+    drawHole(pen, hole, size, size);
+    const plain = this.alone.getContext("2d");
+    plain.imageSmoothingEnabled = false;
+    plain.fillStyle = "#000";
+    plain.fillRect(0, 0, this.alone.width, this.alone.height);
+    const white = new Uint8Array(3 * size * size);
+    for (let i = 0; i < hole.length; i++) white.fill(255 * hole[i], 3 * i, 3 * i + 3);
+    const picture = rgbCanvas(white, size, size);
+    plain.drawImage(picture, 0, 0, this.alone.width, this.alone.height);
+  }
+
+  // ---- what the reader does ----
+
+  pick(maker) {
+    const stored = this.model.get("shown");
+    const controls = this.model.get("controls")[maker];
+    const start = Object.fromEntries(controls.map(({ name, value }) => [name, value]));
+    const known = maker === stored.maker ? stored.values : start;
+    this.showMaker(maker, { ...start, ...(this.kept?.[maker] ?? known) });
+    this.ask();
+  }
+
+  step(by) {
+    this.seed = Math.max(0, Math.min(LAST_SEED, this.seed + by));
+    this.showSeed();
+    this.ask();
+  }
+
+  ask() {
+    const { values } = this.sliders;
+    this.kept = { ...this.kept, [this.shownMaker]: values };
+    this.asker.ask("look", () => ({
+      maker: this.shownMaker,
+      seed: this.seed,
+      values: this.sliders.values,
+    }));
+  }
+
+  keyDown(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key.toLowerCase();
+    if (key !== "n" && key !== "p") return;
+    event.preventDefault();
+    this.step(key === "n" ? 1 : -1);
+  }
+}
+
+function render({ model, el }) {
+  const explorer = new HoleExplorer(model, el);
+  return () => explorer.stop();
+}
+
+export default { render };
