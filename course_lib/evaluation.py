@@ -80,14 +80,13 @@ def seam(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     known, minus the same in the true picture. 0 = as in the truth, positive = a
     visible seam, negative = the rim is smoother than the truth. NaN without a rim.
     """
-    total = torch.zeros(len(hole), device=hole.device)
-    count = torch.zeros(len(hole), device=hole.device)
+    total = count = torch.zeros(len(hole), dtype=filled.dtype, device=hole.device)
     for axis in (-1, -2):
         step = partial(torch.diff, dim=axis)
-        rim = step(hole).abs()
+        rim = step(hole) != 0
         excess = step(filled).abs() - step(image).abs()
-        total += (excess.mean(1, keepdim=True) * rim).sum((1, 2, 3))
-        count += rim.sum((1, 2, 3))
+        total = total + torch.where(rim, excess, 0.0).mean(1).sum((1, 2))
+        count = count + rim.sum((1, 2, 3))
     return total / count
 
 
@@ -125,6 +124,7 @@ def score(prediction: Tensor, image: Tensor, hole: Tensor) -> Scores:
         )
 
 
+BATCH = 16  # pictures at once: the VGG's features of a whole benchmark need gigabytes
 METRICS = tuple(entry.name for entry in fields(Scores))
 
 
@@ -182,20 +182,31 @@ def evaluate(
 
     Hole k lies on picture ``k % N``. A method is called with batches of pictures whose
     hidden pixels are NaN, and gives a prediction of the same shape. Raises
-    ``MethodError``, naming the method, if it returns NaN in a hole or another shape.
+    ``MethodError``, naming the method, if it returns NaN in a hole or another shape,
+    and ``ContractError`` if pictures and holes do not fit.
     """
+    check_image(images, "images")
     pick = torch.arange(len(benchmark)) % len(images)
     truth, hole = images[pick], benchmark.hole.to(images.device)
+    check_pair(truth, hole)
     rows = {}
     for name, method in methods.items():
-        with torch.no_grad():
-            prediction = method(hide(truth, hole, float("nan")), hole)
-        _check_prediction(name, prediction, hole, truth)
-        found = score(prediction, truth, hole)
+        parts = [
+            _run(name, method, *batch)
+            for batch in zip(truth.split(BATCH), hole.split(BATCH), strict=True)
+        ]
         rows[name] = {
-            metric: _by_cell(getattr(found, metric), benchmark) for metric in METRICS
+            metric: _by_cell(torch.cat([getattr(p, metric) for p in parts]), benchmark)
+            for metric in METRICS
         }
     return Table(rows)
+
+
+def _run(name: str, method: Method, truth: Tensor, hole: Tensor) -> Scores:
+    with torch.no_grad():
+        prediction = method(hide(truth, hole, float("nan")), hole.clone())
+    _check_prediction(name, prediction, hole, truth)
+    return score(prediction, truth, hole)
 
 
 def _check_prediction(name: str, made: Tensor, hole: Tensor, truth: Tensor) -> None:

@@ -20,8 +20,9 @@ Fill = Callable[[Tensor, Tensor], Tensor]
 def mean(image: Tensor, hole: Tensor) -> Tensor:
     """Every missing pixel gets the mean colour of the known pixels of its picture."""
     _check(image, hole)
-    known = (1 - hole).sum((2, 3), keepdim=True)
-    colour = hide(image, hole, 0.0).sum((2, 3), keepdim=True) / known
+    wide = torch.promote_types(image.dtype, torch.float32)  # a sum of halves overflows
+    known = (1 - hole).sum((2, 3), keepdim=True, dtype=wide)
+    colour = hide(image, hole, 0.0).sum((2, 3), keepdim=True, dtype=wide) / known
     return hide(image, hole, colour)
 
 

@@ -6,11 +6,12 @@ passed in. ``size`` is a side or ``(H, W)``.
 
 import math
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -52,18 +53,20 @@ def rectangles(
     uniform, ``margin`` times the picture's side away from the border.
     Raises ``HoleError`` if such a rectangle does not fit.
     """
+    height, width = _pair(size)
     if not 0 < side[0] <= side[1] <= 1 - 2 * margin:
         raise HoleError(
             f"side {side} with margin {margin}: need 0 < low <= high <= 1 - 2 * margin"
         )
-    height, width = _pair(size)
+    if any(n <= 2 * math.ceil(margin * n) for n in (height, width)):
+        raise HoleError(f"size {size} has no room inside a margin of {margin}")
     draws = torch.rand(4, count, per_picture, generator=generator)
     inside = torch.ones(count, per_picture, height, width, dtype=torch.bool)
     for axis, length in ((0, height), (1, width)):
         extent = side[0] + (side[1] - side[0]) * draws[axis]
-        pixels = (extent * length).round().clamp(min=1)
         gap = math.ceil(margin * length)
-        room = (length - 2 * gap - pixels).clamp(min=0)
+        pixels = (extent * length).round().clamp(1, length - 2 * gap)
+        room = length - 2 * gap - pixels
         first = gap + (draws[2 + axis] * (room + 1)).floor().clamp(max=room)
         place = torch.arange(length)
         along = (place >= first[..., None]) & (place < (first + pixels)[..., None])
@@ -178,10 +181,9 @@ def inconsistent(forward: Tensor, backward: Tensor) -> Tensor:
     """
     returned, inside = _look_up(backward, forward)
     gap = (forward + returned).square().sum(1, keepdim=True)
-    size = forward.square().sum(1, keepdim=True) + returned.square().sum(
-        1, keepdim=True
-    )
-    return ((gap > 0.01 * size + 0.5) | ~inside).to(forward.dtype)
+    size = (forward.square() + returned.square()).sum(1, keepdim=True)
+    agree = (gap <= 0.01 * size + 0.5) & inside  # NaN agrees with nothing
+    return (~agree).to(forward.dtype)
 
 
 def _look_up(field: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -310,9 +312,10 @@ def bucket(hole: Tensor) -> Tensor:
 
     Bucket k holds ratios in ``(BUCKETS[k][0], BUCKETS[k][1]]``, as in Liu et al. 2018.
     """
-    edges = torch.tensor([low for low, _ in BUCKETS] + [BUCKETS[-1][1]])
-    share = ratio(hole).double().cpu()
-    found = torch.bucketize(share, edges.double()) - 1
+    sides = [low for low, _ in BUCKETS] + [BUCKETS[-1][1]]
+    edges = torch.tensor(sides, dtype=torch.float64)
+    missing = hole.flatten(1).count_nonzero(1).cpu().double()
+    found = torch.bucketize(missing / hole.shape[-2:].numel(), edges) - 1
     return torch.where(found < len(BUCKETS), found, -1)
 
 
@@ -356,7 +359,7 @@ def grow(hole: Tensor, target: Tensor, margin: float = 0.0) -> Tensor:
     """
     height, width = hole.shape[-2:]
     top, left = (math.ceil(margin * n) for n in (height, width))
-    frame = torch.ones(1, 1, height, width)
+    frame = torch.ones(1, 1, height, width, device=hole.device)
     frame[..., top : height - top, left : width - left] = 0
     pixels = (target * height * width).round().long()
     room = int(frame.numel() - frame.sum())
@@ -389,7 +392,7 @@ def resize(hole: Tensor, size: Size) -> Tensor:
 class Benchmark:
     """A fixed set of holes: ``hole (N, 1, S, S)``, ``bucket (N,)``, ``border (N,)``.
 
-    ``border`` is true where a hole may touch the picture's border.
+    ``border`` is true where a hole comes nearer to the border than ``MARGIN`` sides.
     """
 
     hole: Tensor
@@ -406,7 +409,8 @@ def benchmark(size: int, per_cell: int = 4, seed: int = 0) -> Benchmark:
 
     ``per_cell`` holes for each of the 12 cells, half strokes and half irregular,
     grown to a ratio drawn evenly from the bucket; without border, a frame of
-    ``MARGIN`` sides stays known. The same arguments give the same holes.
+    ``MARGIN`` sides stays known; with border, a hole that misses the border is moved
+    to it. The same arguments give the same holes.
     """
     generator = torch.Generator().manual_seed(seed)
     parts, buckets, borders = [], [], []
@@ -417,10 +421,20 @@ def benchmark(size: int, per_cell: int = 4, seed: int = 0) -> Benchmark:
             shapes += [irregular(half, size, generator)] if half else []
             draw = torch.rand(per_cell, generator=generator) * 0.98 + 0.01
             target = low + (high - low) * draw
-            parts.append(grow(torch.cat(shapes), target, 0.0 if border else MARGIN))
+            grown = grow(torch.cat(shapes), target, 0.0 if border else MARGIN)
+            parts.append(_to_border(grown) if border else grown)
             buckets += [number] * per_cell
             borders += [border] * per_cell
     return Benchmark(torch.cat(parts), torch.tensor(buckets), torch.tensor(borders))
+
+
+def _to_border(hole: Tensor) -> Tensor:
+    """Move each hole that stays clear of the border to the left, until it touches."""
+    moved = hole.clone()
+    for k in (~touches_border(hole)).nonzero().flatten().tolist():
+        empty_columns = int(hole[k].any(dim=-2).flatten().float().argmax())
+        moved[k] = hole[k].roll(-empty_columns, dims=-1)
+    return moved
 
 
 def from_files(
@@ -440,7 +454,7 @@ def from_files(
     """
     if hole_is not in ("white", "black"):
         raise HoleError(f"hole_is must be 'white' or 'black', not {hole_is!r}")
-    pictures = [_read_grey(p, size) for p in _hole_files(source)[:limit]]
+    pictures = [_read_grey(file, size) for file in islice(_hole_files(source), limit)]
     if not pictures:
         raise HoleError(f"{source} holds no PNG, JPEG or WebP file")
     white = torch.stack(pictures)[:, None] > 0.5
@@ -455,29 +469,35 @@ def from_files(
     return hole
 
 
-def _hole_files(source: str | Path | Iterable[Path]) -> list:
+def _hole_files(source: str | Path | Iterable[Path]) -> Iterator[Path | IO[bytes]]:
+    """The files one after the other, so that a large archive is not held open whole."""
     if not isinstance(source, str | Path):
-        return list(source)
+        yield from source
+        return
     path = Path(source).expanduser()
     endings = (".png", ".jpg", ".jpeg", ".webp")
-    if path.suffix == ".zip" and path.is_file():
-        archive = zipfile.ZipFile(path)
-        names = [n for n in sorted(archive.namelist()) if n.lower().endswith(endings)]
-        return [archive.open(name) for name in names]
-    if not path.is_dir():
-        raise HoleError(f"{path} is neither a folder nor a zip file")
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in endings)
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in endings)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if name.lower().endswith(endings):
+                    with archive.open(name) as file:
+                        yield file
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise HoleError(f"{path} is neither a folder nor a zip file") from error
 
 
-def _read_grey(file: object, size: Size) -> Tensor:
+def _read_grey(file: Path | IO[bytes], size: Size) -> Tensor:
     height, width = _pair(size)
     try:
-        with Image.open(file) as picture:  # type: ignore[arg-type]
+        with Image.open(file) as picture:
             grey = picture.convert("L").resize(
                 (width, height), Image.Resampling.NEAREST
             )
             return torch.from_numpy(np.array(grey)).float() / 255
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise HoleError(
             f"{getattr(file, 'name', file)} is no picture: {error}"
         ) from error

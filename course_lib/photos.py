@@ -115,6 +115,8 @@ class Collection:
         photograph's short side, resized once; half of them are mirrored. All
         randomness comes from ``generator`` (a CPU generator).
         """
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise PhotoError(f"scale {scale}: need 0 < low <= high <= 1")
         draws = torch.rand(count, 5, generator=generator).tolist()
         cut = [self._cut(draw, size, scale) for draw in draws]
         batch = torch.cat(cut).float().div_(255)
@@ -181,23 +183,31 @@ def _decode_file(path: Path) -> Tensor:
 def _decode(data: bytes, name: str) -> Tensor:
     """uint8 ``(1, 3, H, W)``."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise PhotoError(
-                    f"{name} has {opened.width} x {opened.height} pixels, more than "
-                    f"{MAX_PIXELS // 10**6} megapixels; make it smaller first"
-                )
+        with _open(data, name) as opened:
             upright = ImageOps.exif_transpose(opened)
             pixels = np.array(_to_rgb(upright))
     except UnidentifiedImageError as error:
         raise PhotoError(
             f"{name} is not a picture that can be read; use JPEG, PNG or WebP"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, PhotoError):
-            raise
+    except PhotoError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
         raise PhotoError(f"{name} is damaged or incomplete: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    limit = f"more than {MAX_PIXELS // 10**6} megapixels; make it smaller first"
+    try:
+        with warnings.catch_warnings():  # our own limit comes first
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{name} has {limit}") from error
+    if opened.width * opened.height > MAX_PIXELS:
+        raise PhotoError(f"{name} has {opened.width} x {opened.height} pixels, {limit}")
+    return opened
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -50,7 +50,8 @@ def png(pixels: np.ndarray, limit: int | None = None) -> bytes:
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ContractError(
-            f"png needs uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}"
+            f"png got {pixels.dtype} {pixels.shape}, expected uint8 (H, W, 3): use "
+            "to_pixels(image)"
         )
     found = _encode(pixels, None)
     for colours in (256, 128, 64, 32, 16):
@@ -96,7 +97,8 @@ def to_pixels(image: Tensor) -> np.ndarray:
     picture = picture[0] if picture.dim() == 4 and len(picture) == 1 else picture
     if picture.dim() != 3 or picture.shape[0] not in (1, 3):
         raise ContractError(
-            f"a picture has shape (3, H, W) or (1, 3, H, W), got {tuple(image.shape)}"
+            f"picture has shape {tuple(image.shape)}, expected (3, H, W) or "
+            "(1, 3, H, W): choose one with image[k], or show several with grid"
         )
     picture = picture.expand(3, -1, -1)
     broken = picture.isnan().any(0, keepdim=True)
@@ -129,16 +131,13 @@ def grid(
     default the grid is at most 820 pixels wide. ``text`` adds facts to the
     description; shape, columns and rows are always named.
     """
-    if (
-        len({tuple(value.shape[0:1] + value.shape[2:]) for value in columns.values()})
-        > 1
-    ):
-        shapes = {name: tuple(value.shape) for name, value in columns.items()}
-        raise ContractError(f"columns of different N, H or W: {shapes}")
-    first = next(iter(columns.values()))
-    count, height, width = len(first), *first.shape[-2:]
-    scale = scale or _fit(width, len(columns))
+    count, height, width = _same_shape(columns)
+    if rows and len(rows) != count:
+        raise ContractError(
+            f"{len(rows)} row names for {count} pictures in a column: give one for each"
+        )
     gap, head, side = 6, 20, 74 if rows else 0
+    scale = scale or _fit(width, len(columns), 820 - side)
     h, w = round(height * scale), round(width * scale)
     shape = (head + count * (h + gap) - gap, side + len(columns) * (w + gap) - gap, 3)
     canvas = np.full(shape, 255, np.uint8)
@@ -158,8 +157,19 @@ def grid(
     return Picture(np.asarray(paper), said)
 
 
-def _fit(width: int, columns: int) -> float:
-    room = (820 - 6 * columns) / columns / width
+def _same_shape(columns: Mapping[str, Tensor]) -> tuple[int, int, int]:
+    shapes = {name: tuple(value.shape) for name, value in columns.items()}
+    if len({(shape[0], *shape[2:]) for shape in shapes.values()}) != 1:
+        raise ContractError(
+            f"columns have shapes {shapes}, expected one N, H and W for all of at "
+            "least one column: resize or select first"
+        )
+    count, _, height, width = next(iter(shapes.values()))
+    return count, height, width
+
+
+def _fit(width: int, columns: int, limit: int) -> float:
+    room = (limit - 6 * columns) / columns / width
     return float(min(4, int(room))) if room >= 1 else room
 
 

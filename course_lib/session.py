@@ -187,7 +187,8 @@ def probe_ms(device: torch.device | str = "cpu") -> float:
 
     The measure that :func:`report` scales the lessons' times with.
     """
-    layers = [torch.nn.Conv2d(c, 32, 3, padding=1) for c in (3, 32, 32)]
+    with torch.random.fork_rng(devices=[]):  # new layers draw their weights
+        layers = [torch.nn.Conv2d(c, 32, 3, padding=1) for c in (3, 32, 32)]
     network = torch.nn.Sequential(*layers).to(device)
     batch = torch.zeros(8, 3, 64, 64, device=device)
     best = float("inf")

@@ -85,12 +85,13 @@ def composite(prediction: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     if prediction.shape != image.shape:
         raise ContractError(
             f"prediction {_shape(prediction)} and image {_shape(image)} must have the "
-            "same shape"
+            "same shape; give the picture that the prediction was made for"
         )
     if hole.shape != (image.shape[0], 1, *image.shape[-2:]):
         raise ContractError(
             f"hole {_shape(hole)} does not fit image {_shape(image)}: expected "
-            f"({image.shape[0]}, 1, {image.shape[-2]}, {image.shape[-1]})"
+            f"({image.shape[0]}, 1, {image.shape[-2]}, {image.shape[-1]}); make it at "
+            "that size, or use holes.resize"
         )
     return torch.where(hole.bool(), prediction.to(image.dtype), image)
 
@@ -104,9 +105,9 @@ def _check_tensor(value: Tensor, name: str, channels: int) -> None:
             f"photos.decode and holes.* give such tensors"
         )
     if value.dim() != 4 or value.shape[1] != channels:
-        hint = " Add the batch axis with x[None]." if value.dim() in (2, 3) else ""
         raise ContractError(
-            f"{name} has shape {_shape(value)}, expected (N, {channels}, H, W).{hint}"
+            f"{name} has shape {_shape(value)}, expected (N, {channels}, H, W)"
+            f"{_shape_hint(value, channels)}"
         )
     if not value.is_floating_point():
         scale = " / 255" if value.dtype == torch.uint8 and kind == "image" else ""
@@ -115,7 +116,22 @@ def _check_tensor(value: Tensor, name: str, channels: int) -> None:
             f"{name}.float(){scale}"
         )
     if value.numel() == 0:
-        raise ContractError(f"{name} has shape {_shape(value)}: it holds no pixel")
+        raise ContractError(
+            f"{name} has shape {_shape(value)}, expected at least one pixel: look "
+            "where it was cut or selected from"
+        )
+
+
+def _shape_hint(value: Tensor, channels: int) -> str:
+    if value.dim() in (3, 4) and value.shape[-1] == channels == 3:
+        axes = "2, 0, 1)[None]" if value.dim() == 3 else "0, 3, 1, 2)"
+        return f". Channels come before rows: x.permute({axes}"
+    if value.dim() in (2, 3):
+        axes = ", ".join(["None"] * (4 - value.dim()))
+        return f". Add the axes that are missing: x[{axes}]"
+    if value.dim() == 4 and value.shape[1] == 1:
+        return ". Grey becomes colour with x.expand(-1, 3, -1, -1)"
+    return f". Select the channels that are meant, such as x[:, :{channels}]"
 
 
 def _check_range(image: Tensor, name: str) -> None:
@@ -123,8 +139,9 @@ def _check_range(image: Tensor, name: str) -> None:
     if low.isnan() or high.isnan():
         count = int(image.isnan().sum())
         raise ContractError(
-            f"{name} holds {count} NaN among {image.numel()} values; find where they "
-            "come from (a division by zero, or a hole that was multiplied away)"
+            f"{name} holds {count} NaN among {image.numel()} values, expected [0, 1]; "
+            "find where they come from (a division by zero, or a hole that was "
+            "multiplied away instead of hidden with hide)"
         )
     if low < -1e-4 or high > 1 + 1e-4:
         raise ContractError(

@@ -12,8 +12,11 @@ A lesson writes its own step; the loop only calls it::
 
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,14 +37,10 @@ class History:
     """What happened: the loss curves, and where the time went."""
 
     losses: dict[str, list[float]] = field(default_factory=dict)
+    steps: int = 0  # done, those before a resume included
     seconds: float = 0.0
     waiting: float = 0.0  # seconds of it spent waiting for data
     interrupted: bool = False
-
-    @property
-    def steps(self) -> int:
-        """How many steps are done, those before a resume included."""
-        return max((len(values) for values in self.losses.values()), default=0)
 
 
 def fit(
@@ -61,9 +60,10 @@ def fit(
     the end; if that file exists, training goes on from it, and the result equals an
     uninterrupted run when ``batches`` draws only from generators in ``state``.
 
-    Interrupting the kernel stops after the running step and returns what is there.
-    Raises ``TrainingError`` when a loss is not finite (the networks keep their last
-    state), or when the checkpoint cannot be read.
+    Interrupting the kernel stops after the running step, saves, and returns what is
+    there; interrupting twice stops at once and saves nothing. Raises
+    ``TrainingError`` when a loss is not finite (the checkpoint keeps the last good
+    state), when the batches end too early, or the checkpoint cannot be read.
     """
     history = History()
     state = dict(state or {})
@@ -72,11 +72,9 @@ def fit(
     bar = tqdm(total=steps, initial=history.steps, disable=not progress, leave=False)
     begin = time.perf_counter()
     before = history.seconds
-    try:
-        while history.steps < steps:
-            asked = time.perf_counter()
-            batch = next(batches)
-            history.waiting += time.perf_counter() - asked
+    with _interruptible(history), bar:
+        while history.steps < steps and not history.interrupted:
+            batch = _wait(batches, history)
             _note(history, step(batch))
             history.seconds = before + time.perf_counter() - begin
             bar.update()
@@ -84,13 +82,44 @@ def fit(
                 bar.set_postfix({k: f"{v[-1]:.4f}" for k, v in history.losses.items()})
             if checkpoint is not None and history.steps % every == 0:
                 _save(checkpoint, state, history)
+        if checkpoint is not None:
+            _save(checkpoint, state, history)
+    return history
+
+
+@contextmanager
+def _interruptible(history: History) -> Iterator[None]:
+    """Let the first Ctrl-C wait for the end of the step: half a step is no state."""
+
+    def stop(*_: object) -> None:
+        if history.interrupted:
+            raise KeyboardInterrupt
+        history.interrupted = True
+
+    usual = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    try:
+        if main:
+            signal.signal(signal.SIGINT, stop)
+        yield
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
-        bar.close()
-    if checkpoint is not None:
-        _save(checkpoint, state, history)
-    return history
+        if main and usual is not None:
+            signal.signal(signal.SIGINT, usual)
+
+
+def _wait(batches: Iterator[Any], history: History) -> Any:
+    asked = time.perf_counter()
+    try:
+        return next(batches)
+    except StopIteration:
+        raise TrainingError(
+            f"the batches ended after {history.steps} steps; give an iterator that "
+            "starts again by itself"
+        ) from None
+    finally:
+        history.waiting += time.perf_counter() - asked
 
 
 def _note(history: History, losses: Losses) -> None:
@@ -103,13 +132,14 @@ def _note(history: History, losses: Losses) -> None:
         )
     for name, value in numbers.items():
         history.losses.setdefault(name, []).append(value)
+    history.steps += 1
 
 
 def _save(path: Path, state: Mapping[str, Any], history: History) -> None:
     """Write beside the old file, then swap: a kill leaves one that can be read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     taken = {name: _get(value) for name, value in state.items()}
-    facts = {k: getattr(history, k) for k in ("losses", "seconds", "waiting")}
+    facts = {k: v for k, v in vars(history).items() if k != "interrupted"}
     partial = path.with_suffix(".partial")
     torch.save({"state": taken, "history": facts}, partial)
     os.replace(partial, path)
@@ -117,10 +147,11 @@ def _save(path: Path, state: Mapping[str, Any], history: History) -> None:
 
 def _resume(path: Path, state: Mapping[str, Any]) -> History:
     try:
-        stored = torch.load(path, weights_only=True)
+        stored = torch.load(path, weights_only=True, map_location="cpu")
         for name, value in state.items():
             _set(value, stored["state"][name])
-        return History(**stored["history"])
+        facts = stored["history"]
+        return History(steps=facts.pop("steps"), **facts)
     except Exception as error:
         raise TrainingError(
             f"checkpoint {path.name} cannot be resumed ({type(error).__name__}: "

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from course_lib import networks
@@ -37,9 +38,12 @@ def card(name: str) -> dict[str, Any]:
         known = ", ".join(names()) or "none yet"
         raise ZooError(f"no weights are called {name!r}; there is {known}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ZooError(f"the card {path.name} is damaged: {error}. {_AGAIN}") from error
+    if not isinstance(facts, dict):
+        raise ZooError(f"the card {path.name} is damaged: no JSON object. {_AGAIN}")
+    return facts
 
 
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
@@ -53,18 +57,27 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     if not path.exists():
         raise ZooError(f"{path.name} is missing. {_AGAIN}")
     found = _hash(path)
-    if found != facts["sha256"]:
+    if found != facts.get("sha256"):
         raise ZooError(
             f"{path.name} is damaged or belongs to another card: its hash begins with "
-            f"{found[:8]}, the card says {facts['sha256'][:8]}. {_AGAIN}"
+            f"{found[:8]}, the card says {str(facts.get('sha256'))[:8]}. {_AGAIN}"
         )
-    network = build(facts["network"])
     try:
+        with torch.random.fork_rng(devices=[]):  # new layers draw their weights
+            network = build(facts["network"])
         weights = {key: value.float() for key, value in load_file(path).items()}
         network.load_state_dict(weights | _counters(network))
-    except (SafetensorError, RuntimeError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ZooError(
-            f"{path.name} does not fit its card: {error}. {_AGAIN}"
+            f"{path.name} does not fit its card ({type(error).__name__}: {error}). "
+            f"{_AGAIN}"
         ) from error
     return network.to(device).eval().requires_grad_(False)
 
@@ -88,10 +101,13 @@ def save(
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    size = sum(value.numel() * 2 for value in weights.values())
-    if size > MAX_BYTES:
-        raise ZooError(f"{name} has {size} bytes of weights; at most {MAX_BYTES} ship")
-    save_file(weights, path)
+    for key, value in weights.items():
+        if not value.isfinite().all():
+            raise ZooError(f"{name}: {key} is not finite in half precision")
+    content = serialise(weights)
+    if len(content) > MAX_BYTES:
+        raise ZooError(f"{name} needs {len(content)} bytes; at most {MAX_BYTES} ship")
+    path.write_bytes(content)
     entries = {
         "name": name,
         "network": plan,

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 class PlainConv2d(nn.Conv2d):
     """``nn.Conv2d`` that carries validity along without using it; lesson 03.
 
-    ``valid`` is resized to the output by taking every stride-th value.
+    ``valid`` is resized to the output's size by nearest neighbour: where the stride
+    divides the side, that is every stride-th value.
     """
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]

@@ -1,7 +1,8 @@
 """Comparing pictures by what a VGG-16 sees in them; lesson 02 explains it.
 
 The bundled layers 1_1 to 3_3 are those of the original Oxford VGG-16 (Simonyan and
-Zisserman 2015, CC BY 4.0). They expect BGR in 0 to 255 minus the mean colour; torchvision's VGG-16 expects another scale.
+Zisserman 2015, CC BY 4.0). They expect BGR in 0 to 255 minus the mean colour;
+torchvision's VGG-16 expects another scale.
 """
 
 from functools import lru_cache
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils import skip_init  # draws nothing from the global generator
 
 from course_lib.session import ASSETS
 
@@ -28,7 +30,7 @@ class VggFeatures(nn.Module):
         self.convolutions = nn.ModuleDict()
         for name in (name for block in BLOCKS for name in block):
             weight, bias = stored[f"conv{name}.weight"], stored[f"conv{name}.bias"]
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
+            conv = skip_init(nn.Conv2d, *weight.shape[1::-1], 3, padding=1)
             conv.load_state_dict({"weight": weight, "bias": bias})
             self.convolutions[name] = conv
         mean = torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)

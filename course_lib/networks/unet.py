@@ -57,7 +57,7 @@ class UNet(nn.Module):
         ``ContractError`` for a side that cannot be halved often enough.
         """
         self._check(image, hole)
-        valid = 1 - hole
+        valid = 1 - hole.to(image.dtype)
         x = hide(image, hole, self.fill)
         x = torch.cat([x, valid], 1) if self.sees_hole else x
         trail = [(x, valid)]
@@ -75,8 +75,8 @@ class UNet(nn.Module):
         if image.shape[-2] % factor or image.shape[-1] % factor:
             raise ContractError(
                 f"picture of {image.shape[-2]} x {image.shape[-1]} pixels: this "
-                f"network halves it {len(self.encoder)} times, so both sides must be multiples "
-                f"of {factor}; crop or pad it"
+                f"network halves it {len(self.encoder)} times, so both sides must be "
+                f"multiples of {factor}; crop or pad it"
             )
 
 
