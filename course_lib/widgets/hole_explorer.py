@@ -1,5 +1,6 @@
 """The hole explorer: steer a maker of holes and see what it makes (lesson 01)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -129,6 +130,7 @@ class HoleExplorer(CourseWidget):
         self._image = photos.square(check_image(image)[:1], size).cpu()
         self._values = {name: _defaults(name) for name in MAKERS}
         self._drawn: tuple[object, Tensor] = (None, torch.zeros(0))
+        self._maker, self._seed = maker, seed
         self.set_trait("size", size)
         self.set_trait("image_bytes", to_pixels(self._image).tobytes())
         every = {name: [*CONTROLS[name], MARGIN, TARGET] for name in MAKERS}
@@ -214,8 +216,9 @@ class HoleExplorer(CourseWidget):
         target, margin = values["target"], values["margin"]
         if not target and not margin:
             return hole
-        ratio = torch.tensor([target]) if target else holes.ratio(hole)
-        return holes.grow(hole, ratio, margin)
+        ratio = target or float(hole.mean())
+        pixels = math.floor(ratio * hole.numel() + 1e-3)  # never beyond a bucket's end
+        return holes.grow(hole, torch.tensor([pixels / hole.numel()]), margin)
 
     def _sample(self, maker: str, values: Values) -> Tensor:
         """Ratios of further holes; kept, because seed and target change none."""
@@ -234,7 +237,7 @@ class HoleExplorer(CourseWidget):
             "seed": self._seed,
             "values": self.settings,
             "share": float(self._hole.mean()),
-            "ratio": f"{float(self._hole.mean()):.1%} missing",
+            "ratio": f"{100 * float(self._hole.mean()):.1f} % missing",
             "bucket": _bucket_text(int(holes.bucket(self._hole))),
             "border": "near the border" if near else "clear of the border",
             "ratios": self._ratios.tolist(),
@@ -256,17 +259,19 @@ def histogram(ratios: Tensor, share: float, height: int) -> np.ndarray:
     counts = torch.histc(ratios, 40, 0, 0.8).tolist()
     base, step = height - 44, 7
     unit = (base - 44) / max(1.0, *counts)
-    for k, number in enumerate(counts):
+    draw.line((10, base, 290, base), fill=grey)
+    for k in np.flatnonzero(counts):
+        number = counts[k]
         bar = (10 + k * step, base - number * unit, 10 + k * step + step - 2, base)
         draw.rectangle(bar, fill=(92, 122, 160))
-    for low, high in (*holes.BUCKETS, (0.6, 0.6)):
+    for low in (*(low for low, _ in holes.BUCKETS), 0.6):
         x = 10 + low * 50 * step
         draw.line((x, base + 1, x, base + 6), fill=ink)
         draw.text((x - 5, base + 8), f"{low:.0%}"[:-1], fill=ink, font=small)
     found = torch.histc(_bucket_of(ratios).float(), 7, -1, 5).int().tolist()[1:]
     for (low, high), number in zip(holes.BUCKETS, found, strict=True):
         place = 10 + (low + high) / 2 * 50 * step - 5
-        draw.text((place, base + 24), str(number), fill=grey, font=small)
+        draw.text((place, base + 24), str(number), fill=ink, font=font)
     x = 10 + min(share, 0.8) * 50 * step
     marker = [(x - 6, 24), (x + 6, 24), (x, 36)]
     draw.line((x, 30, x, base), fill=ink)
@@ -284,7 +289,7 @@ def _bucket_text(number: int) -> str:
     if number < 0:
         return "in no bucket"
     low, high = holes.BUCKETS[number]
-    return f"bucket {number + 1} of 6 ({low:.0%}–{high:.0%})"
+    return f"bucket {number + 1} of 6 ({100 * low:.0f}–{100 * high:.0f} %)"
 
 
 def _defaults(maker: str) -> Values:
