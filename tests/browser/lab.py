@@ -1,0 +1,139 @@
+"""What a test does in JupyterLab: open a notebook, run it, use a painter in it."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+READY = """() => {
+  const widget = window.jupyterapp?.shell.currentWidget;
+  const kernel = widget?.sessionContext?.session?.kernel;
+  return Boolean(widget?.context?.isReady && kernel?.status === 'idle');
+}"""
+CLEARED = """() => {
+  const cells = window.jupyterapp.shell.currentWidget.model.cells;
+  const found = [];
+  for (let i = 0; i < cells.length; i++) {
+    const outputs = cells.get(i).outputs;
+    for (let j = 0; j < (outputs?.length ?? 0); j++) {
+      const output = outputs.get(j).toJSON();
+      if (output.output_type === 'error') found.push([i, output.ename, output.evalue]);
+    }
+  }
+  return found;
+}"""
+ASK_KERNEL = """async (code) => {
+  const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+  let text = '';
+  const future = kernel.requestExecute({ code });
+  future.onIOPub = ({ header, content }) => {
+    if (header.msg_type === 'stream') text += content.text;
+    if (header.msg_type === 'error') text += `${content.ename}: ${content.evalue}`;
+  };
+  await future.done;
+  return text.trim();
+}"""
+
+
+def command(page, name: str, **arguments) -> None:
+    page.evaluate(
+        "([name, given]) => window.jupyterapp.commands.execute(name, given)",
+        [name, arguments],
+    )
+
+
+def open_notebook(page, url: str, path: str) -> None:
+    page.goto(f"{url}lab/tree/{path}?reset")
+    page.wait_for_function(READY, timeout=60_000)
+
+
+def run_all(page) -> list:
+    """Run every cell; the errors, as [cell, name, text]."""
+    command(page, "notebook:run-all-cells")
+    page.wait_for_function(READY, timeout=120_000)
+    return page.evaluate(CLEARED)
+
+
+def theme(page, name: str) -> None:
+    command(page, "apputils:change-theme", theme=f"JupyterLab {name}")
+    light = "true" if name == "Light" else "false"
+    page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
+
+
+def ask_kernel(page, code: str) -> str:
+    """Run code in the notebook's kernel, beside its cells; what it printed."""
+    return page.evaluate(ASK_KERNEL, code)
+
+
+class PainterInPage:
+    """A hole painter as the reader meets it. Waits for facts, never for time."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+        view = page.get_by_test_id("paint-view")
+        self.root = page.locator(".iw-card").filter(has=view).first
+        self.root.wait_for()
+        self.part("paint-view").scroll_into_view_if_needed()
+
+    def __getitem__(self, name: str) -> str:
+        return self.root.get_attribute(f"data-{name}")
+
+    def part(self, name: str):
+        return self.root.get_by_test_id(name)
+
+    def status(self) -> str:
+        return self.root.locator(".iw-status").inner_text()
+
+    def act(self, do: Callable[[], object], state: str = "ready") -> None:
+        """Do something and wait until Python has answered it."""
+        before = int(self["seq"])
+        do()
+        self.page.wait_for_function(
+            "([root, n]) => +root.dataset.seq > n && root.dataset.state !== 'busy'",
+            arg=[self.root.element_handle(), before],
+            timeout=30_000,
+        )
+        assert self["state"] == state, self.status()
+
+    def at(self, x: float, y: float, part: str = "paint-view") -> tuple[float, float]:
+        """The place on the page of a point given in shares of the picture."""
+        box = self.part(part).bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def finger(self, *points: tuple[float, float]) -> None:
+        """Touch the picture, move along the points, and let go."""
+        session = self.page.context.new_cdp_session(self.page)
+        for i, point in enumerate(points):
+            x, y = self.at(*point)
+            kind = "touchStart" if i == 0 else "touchMove"
+            event = {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+            session.send("Input.dispatchTouchEvent", event)
+        event = {"type": "touchEnd", "touchPoints": []}
+        session.send("Input.dispatchTouchEvent", event)
+        session.detach()
+
+    def drag(self, *points: tuple[float, float], part: str = "paint-view") -> None:
+        mouse = self.page.mouse
+        mouse.move(*self.at(*points[0], part))
+        mouse.down()
+        for point in points[1:]:
+            mouse.move(*self.at(*point, part), steps=8)
+        mouse.up()
+
+    def pixels(self, part: str = "result-view") -> np.ndarray:
+        """What the reader sees of a part without its note, ``(H, W, 3)``."""
+        self.page.evaluate(
+            "() => new Promise((go) => requestAnimationFrame("
+            "() => requestAnimationFrame(go)))"
+        )
+        hidden = ".iw-note { visibility: hidden; }"
+        shot = Image.open(io.BytesIO(self.part(part).screenshot(style=hidden)))
+        return np.asarray(shot.convert("RGB")).astype(int)
+
+    def set_range(self, name: str, value: int) -> None:
+        self.part(name).evaluate(
+            "(input, value) => { input.value = value; "
+            "input.dispatchEvent(new Event('input', { bubbles: true })); }",
+            str(value),
+        )

@@ -1,0 +1,441 @@
+"""The hole painter in a real JupyterLab: by mouse, keys and touch, and what arrives.
+
+One page serves all tests of the painter; each starts with an empty hole.
+"""
+
+import io
+
+import numpy as np
+import pytest
+from lab import PainterInPage, ask_kernel, command, open_notebook, run_all, theme
+from PIL import Image
+
+pytestmark = pytest.mark.browser
+
+HOLE = "print(int(painter.hole.sum()))"
+START = {"brush": 18, "live": True, "fill": "harmonic"}
+
+
+@pytest.fixture(scope="module")
+def notebook(make_page, lab):
+    page = make_page()
+    open_notebook(page, lab, "painter.ipynb")
+    assert run_all(page) == []
+    yield page
+    assert page.problems == []
+
+
+@pytest.fixture
+def painter(notebook):
+    card = PainterInPage(notebook)
+    reset = "painter.brush, painter.live = 18, True\n"
+    reset += "painter.look(painter.hole * 0, 'harmonic', painter.photo_labels[0])"
+    assert ask_kernel(notebook, reset) == ""
+    notebook.wait_for_function(
+        "(root) => root.dataset.hole === '0'", arg=card.root.element_handle()
+    )
+    notebook.mouse.move(0, 0)
+    card.part("brush-tool").check()
+    card.set_range("wipe", 0)
+    yield card
+    assert notebook.problems == []
+
+
+def changed(before, after):
+    """Where two screenshots differ clearly, ``(H, W)``."""
+    return np.abs(after - before).max(-1) > 40
+
+
+def encoded(pixels, kind="png"):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def picked(name, data):
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+
+
+# ---- painting ----
+
+
+def test_a_stroke_of_the_mouse_fills_the_photo(painter):
+    before = painter.pixels()
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    painted = int(painter["hole"])
+    assert 1000 < painted < 3000
+    assert ask_kernel(painter.page, HOLE) == str(painted)
+    assert painter["stage"] == "filled"
+    share = 100 * painted / 256**2
+    assert painter.status().startswith(f"Hole {share:.1f} % of the photo. Filled by")
+    new = changed(before, painter.pixels())
+    rows, columns = np.nonzero(new)
+    height, width = new.shape
+    assert new.sum() > 200
+    assert rows.min() > 0.44 * height
+    assert rows.max() < 0.56 * height
+    assert columns.min() > 0.24 * width
+    assert columns.max() < 0.66 * width
+
+
+def test_the_hole_is_hatched_where_it_was_painted(painter):
+    before = painter.pixels("paint-view")
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    new = changed(before, painter.pixels("paint-view"))
+    height, width = new.shape
+    middle = slice(int(0.48 * height), int(0.52 * height))
+    assert new[middle, int(0.32 * width) : int(0.58 * width)].mean() > 0.6
+    assert not new[: int(0.4 * height)].any()
+
+
+def test_keys_move_paint_and_take_back(painter):
+    canvas, keys = painter.part("paint-view"), painter.page.keyboard
+    canvas.focus()
+    for key in ("Shift+ArrowLeft", "Shift+ArrowLeft", "ArrowUp"):
+        keys.press(key)
+    assert painter.status() == "Brush at x 80, y 124."
+    painter.act(lambda: keys.press("Space"))
+    dot = int(painter["hole"])
+    assert 230 < dot < 280, "a disc of 18 pixels"
+    keys.down("Space")
+    for _ in range(5):
+        keys.press("ArrowRight")
+    painter.act(lambda: keys.up("Space"))
+    assert int(painter["hole"]) == pytest.approx(dot + 18 * 20, abs=12)
+    assert ask_kernel(painter.page, HOLE) == painter["hole"]
+    painter.act(lambda: keys.press("Control+z"))
+    assert int(painter["hole"]) == dot
+    painter.act(lambda: keys.press("Shift+Control+z"))
+    assert int(painter["hole"]) > dot
+    rows = "import numpy; print(*numpy.nonzero(painter.hole[0, 0].numpy())[0][[0, -1]])"
+    assert ask_kernel(painter.page, rows) == "115 132"
+
+
+def test_the_letters_of_the_notebook_do_nothing_here(painter):
+    count = "() => window.jupyterapp.shell.currentWidget.model.cells.length"
+    before = painter.page.evaluate(count)
+    painter.part("paint-view").focus()
+    for key in ("x", "d", "d", "b", "a", "z"):
+        painter.page.keyboard.press(key)
+    assert painter.page.evaluate(count) == before
+    assert painter.root.is_visible()
+
+
+def test_brackets_change_the_brush(painter):
+    painter.part("paint-view").focus()
+    for _ in range(5):
+        painter.page.keyboard.press("[")
+    assert painter.root.get_by_text("8 px", exact=True).is_visible()
+    painter.act(lambda: painter.page.keyboard.press("Space"))
+    assert 40 < int(painter["hole"]) < 60
+    assert ask_kernel(painter.page, "print(painter.brush)") == "8"
+
+
+def test_a_finger_paints(painter):
+    painter.act(lambda: painter.page.touchscreen.tap(*painter.at(0.5, 0.5)))
+    dot = int(painter["hole"])
+    assert 230 < dot < 280
+    painter.act(lambda: painter.finger((0.2, 0.2), (0.3, 0.2), (0.4, 0.2)))
+    assert int(painter["hole"]) > dot + 700
+    assert ask_kernel(painter.page, HOLE) == painter["hole"]
+
+
+def test_undo_redo_clear_and_the_eraser(painter):
+    original = painter.pixels()
+    painter.act(lambda: painter.drag((0.2, 0.3), (0.7, 0.3)))
+    one, filled = painter["hole"], painter.pixels()
+    painter.act(lambda: painter.drag((0.2, 0.7), (0.7, 0.7)))
+    two = painter["hole"]
+    assert int(two) > int(one) > 0
+    painter.act(lambda: painter.part("undo").click())
+    assert painter["hole"] == one == ask_kernel(painter.page, HOLE)
+    assert not changed(filled, painter.pixels()).any()
+    painter.act(lambda: painter.part("redo").click())
+    assert painter["hole"] == two == ask_kernel(painter.page, HOLE)
+    painter.part("eraser").check()
+    painter.act(lambda: painter.drag((0.2, 0.7), (0.45, 0.7)))
+    assert int(one) < int(painter["hole"]) < int(two)
+    painter.act(lambda: painter.part("clear").click())
+    assert painter["hole"] == "0" == ask_kernel(painter.page, HOLE)
+    assert painter["stage"] == "empty"
+    assert painter.root.get_by_text("No hole yet: this is the original").count() == 2
+    painter.act(lambda: painter.part("undo").click())
+    assert int(painter["hole"]) > int(one), "even Clear can be taken back"
+    painter.act(lambda: painter.part("clear").click())
+    assert not changed(original, painter.pixels()).any()
+
+
+def test_the_original_can_be_wiped_over_the_result(painter):
+    original = painter.pixels()
+    painter.act(lambda: painter.drag((0.2, 0.5), (0.8, 0.5)))
+    filled = painter.pixels()
+    width = filled.shape[1]
+    assert changed(original, filled)[:, : width // 2].any()
+    painter.set_range("wipe", 50)
+    half = painter.pixels()
+    left, right = slice(0, int(0.25 * width)), slice(int(0.75 * width), None)
+    assert not changed(original, half)[20:, left].any()
+    assert not changed(filled, half)[20:, right].any()
+    painter.drag((0.5, 0.5), (0.999, 0.5), part="result-view")
+    assert painter.part("wipe").input_value() == "100"
+    assert not changed(original, painter.pixels())[40:, : int(0.97 * width)].any()
+
+
+# ---- fills ----
+
+
+def test_every_fill_can_be_chosen_and_compared(painter):
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.7, 0.5)))
+    smooth = painter.pixels()
+    painter.act(lambda: painter.part("fill").select_option("mean"))
+    assert "Filled by mean" in painter.status()
+    assert changed(smooth, painter.pixels()).any()
+    labels = (
+        painter.part("fill")
+        .locator("option")
+        .evaluate_all("(options) => options.map((option) => option.value)")
+    )
+    painter.part("compare").locator("summary").click()
+    for label in labels:
+        text = painter.part(f"tile-{label}").locator(".iw-value")
+        painter.page.wait_for_function(
+            "(value) => value.textContent.endsWith('dB')",
+            arg=text.element_handle(),
+        )
+    painter.act(lambda: painter.part("tile-biharmonic").click())
+    assert ask_kernel(painter.page, "print(painter.fill)") == "biharmonic"
+    painter.part("compare").locator("summary").click()
+
+
+def test_filling_can_wait_for_its_button(painter):
+    assert not painter.part("run").is_visible()
+    painter.part("live").uncheck()
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    assert painter["stage"] == "open"
+    assert ask_kernel(painter.page, HOLE) == painter["hole"]
+    painter.act(lambda: painter.part("run").click())
+    assert painter["stage"] == "filled"
+
+
+def test_a_fill_that_fails_is_shown_and_the_stroke_kept(painter):
+    ask_kernel(
+        painter.page,
+        "good = painter._fills['mean']\n"
+        "def bad(image, hole): raise ValueError('no colour left')\n"
+        "painter._fills['mean'] = bad",
+    )
+    painter.act(lambda: painter.part("fill").select_option("mean"))
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)), state="error")
+    assert painter.status().startswith("ValueError: no colour left (in bad, line 2)")
+    assert ask_kernel(painter.page, HOLE) == painter["hole"]
+    ask_kernel(painter.page, "painter._fills['mean'] = good")
+    painter.act(lambda: painter.drag((0.3, 0.6), (0.6, 0.6)))
+    assert painter["stage"] == "filled"
+
+
+def test_work_that_nobody_waits_for_is_never_done(painter):
+    ask_kernel(
+        painter.page,
+        "import time\n"
+        "calls, quick = [], painter._fills['mean']\n"
+        "def slow(image, hole):\n"
+        "    time.sleep(0.6)\n"
+        "    calls.append(int(hole.sum()))\n"
+        "    return quick(image, hole)\n"
+        "painter._fills['mean'] = slow",
+    )
+    painter.act(lambda: painter.part("fill").select_option("mean"))
+
+    def six_strokes():
+        for k in range(6):
+            painter.drag((0.2 + 0.1 * k, 0.3), (0.2 + 0.1 * k, 0.6))
+
+    painter.drag((0.1, 0.3), (0.1, 0.6))
+    painter.root.get_by_text("Filling with mean …").wait_for()
+    painter.act(six_strokes)
+    calls = ask_kernel(painter.page, "print(*calls); painter._fills['mean'] = quick")
+    assert calls.split()[-1] == painter["hole"], "the newest stroke was filled"
+    assert len(calls.split()) <= 4, "but not each of the seven"
+
+
+def test_what_python_does_is_seen_in_the_page(painter):
+    before = painter.pixels()
+    ask_kernel(
+        painter.page,
+        "import torch\nhole = torch.zeros(1, 1, 256, 256)\n"
+        "hole[..., 100:150, 80:160] = 1\npainter.look(hole, 'mean')",
+    )
+    painter.page.wait_for_function(
+        "(root) => root.dataset.hole === '4000'", arg=painter.root.element_handle()
+    )
+    assert painter.part("fill").input_value() == "mean"
+    assert changed(before, painter.pixels()).any()
+    painter.act(lambda: painter.part("undo").click())
+    assert painter["hole"] == "0" == ask_kernel(painter.page, HOLE)
+    ask_kernel(painter.page, "painter.look(hole * 0 + 1)")
+    painter.page.wait_for_function(
+        "(root) => root.dataset.stage === 'full'", arg=painter.root.element_handle()
+    )
+    assert "nothing is known" in painter.status()
+
+
+# ---- photos ----
+
+
+def test_another_photo_keeps_the_hole(painter):
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    painted, before = painter["hole"], painter.pixels()
+    painter.act(lambda: painter.part("photo-1").check())
+    assert changed(before, painter.pixels()).mean() > 0.2
+    assert painter["hole"] == painted == ask_kernel(painter.page, HOLE)
+    same = "print(painter.photo == painter.photo_labels[1])"
+    assert ask_kernel(painter.page, same) == "True"
+
+
+def test_an_own_photo_is_shown_and_a_broken_one_loses_nothing(painter, rng):
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    green = np.zeros((300, 400, 3), np.uint8) + np.array([20, 200, 60], np.uint8)
+    file = picked("garden.jpg", encoded(green, "jpeg"))
+    painter.act(lambda: painter.part("upload").set_input_files(file))
+    assert ask_kernel(painter.page, "print(painter.photo)") == "garden.jpg"
+    shown = painter.pixels()
+    assert np.abs(shown[60, 60] - [20, 200, 60]).max() < 12
+    assert painter["hole"] == ask_kernel(painter.page, HOLE) != "0"
+
+    broken = picked("notes.jpg", b"these are words, not pixels")
+    painter.act(lambda: painter.part("upload").set_input_files(broken), state="error")
+    assert "notes.jpg is not a picture" in painter.status()
+    assert ask_kernel(painter.page, "print(painter.photo)") == "garden.jpg"
+    assert not changed(shown, painter.pixels()).any()
+    painter.act(lambda: painter.drag((0.3, 0.7), (0.6, 0.7)))
+    assert painter["stage"] == "filled"
+
+
+def test_a_large_photo_arrives_and_a_huge_one_is_refused(painter, rng):
+    large = encoded(rng.integers(0, 256, (1950, 1950, 3)).astype(np.uint8))
+    assert 11e6 < len(large) < 12e6, "more than one message may hold"
+    file = picked("large.png", large)
+    seen = int(painter["seq"])
+    painter.part("upload").set_input_files(file)
+    painter.page.wait_for_function(
+        "([root, n]) => +root.dataset.seq >= n && root.dataset.state === 'ready'",
+        arg=[painter.root.element_handle(), seen + 6],
+    )
+    assert ask_kernel(painter.page, "print(painter.photo)") == "large.png"
+    huge = picked("huge.png", bytes(12_500_000))
+    seen = painter["seq"]
+    painter.part("upload").set_input_files(huge)
+    painter.root.get_by_text("huge.png has 12.5 MB, more than 12 MB.").wait_for()
+    assert painter["seq"] == seen, "nothing was sent"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# ---- the page ----
+
+
+def test_every_control_has_a_name_and_can_be_reached(painter):
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    painter.act(lambda: painter.drag((0.3, 0.6), (0.6, 0.6)))
+    painter.act(lambda: painter.part("undo").click())
+    painter.part("photo-0").focus()
+    reached = []
+    for _ in range(14):
+        reached.append(
+            painter.page.evaluate(
+                "() => document.activeElement.dataset.testid ?? "
+                "document.activeElement.tagName"
+            )
+        )
+        painter.page.keyboard.press("Tab")
+    expected = ["photo-0", "own-photo", "paint-view", "brush-tool", "brush", "undo"]
+    expected += ["redo", "clear", "fill", "wipe", "live", "SUMMARY"]
+    assert reached[: len(expected)] == expected
+    for role, name in [
+        ("application", "Photo to paint on. Arrow keys move the brush, Space paints."),
+        ("radio", "Brush"),
+        ("radio", "Eraser"),
+        ("slider", "brush size"),
+        ("slider", "share of the width that shows the original, in percent"),
+        ("combobox", "filled by"),
+        ("checkbox", "fill after every stroke"),
+        ("img", "The filled photo"),
+        ("button", "Your photo"),
+    ]:
+        assert painter.root.get_by_role(role, name=name).count() == 1, name
+
+
+def test_wide_and_narrow_light_and_dark(painter, screenshots):
+    """Nothing sticks out; the pictures are kept for a person to look at."""
+    page = painter.page
+    painter.act(lambda: painter.drag((0.25, 0.3), (0.5, 0.45), (0.7, 0.35)))
+    painter.act(lambda: painter.drag((0.55, 0.6), (0.75, 0.75)))
+    for width, height in ((1200, 1100), (700, 1300)):
+        page.set_viewport_size({"width": width, "height": height})
+        for name in ("Dark", "Light"):
+            theme(page, name)
+            painter.pixels()
+            page.screenshot(path=screenshots / f"painter_{width}_{name.lower()}.png")
+        overflow = "(root) => root.scrollWidth - root.clientWidth"
+        assert painter.root.evaluate(overflow) <= 0
+        left, right = (
+            painter.part(part).bounding_box() for part in ("paint-view", "result-view")
+        )
+        beside = width == 1200
+        assert (right["x"] > left["x"] + left["width"]) == beside
+        assert left["width"] == pytest.approx(left["height"], abs=1)
+    page.set_viewport_size({"width": 1200, "height": 1100})
+
+
+def test_a_reload_of_the_page_keeps_the_hole(painter):
+    """Runs last: it opens the page anew."""
+    painter.act(lambda: painter.drag((0.3, 0.5), (0.6, 0.5)))
+    painter.act(lambda: painter.part("fill").select_option("mean"))
+    painted, before = painter["hole"], painter.pixels()
+    command(painter.page, "docmanager:save")
+    painter.page.reload()
+    again = PainterInPage(painter.page)
+    assert again["hole"] == painted
+    assert again.part("fill").input_value() == "mean"
+    assert not changed(before, again.pixels()).any()
+    again.act(lambda: again.drag((0.3, 0.7), (0.6, 0.7)))
+    assert int(again["hole"]) > int(painted)
+
+
+# ---- lesson 00 ----
+
+
+def test_lesson_00_opens_runs_and_fills_a_hole(make_page, lab, lab_root, screenshots):
+    path = "notebooks/00_start_here.ipynb"
+    if not (lab_root / path).exists():
+        pytest.skip("lesson 00 is not built yet")
+    page = make_page(1200, 1250)
+    open_notebook(page, lab, path)
+    assert run_all(page) == []
+    painter = PainterInPage(page)
+    find = (
+        "import course_lib as _cl\n_all = list(globals().values())\n"
+        "_painter = next(v for v in _all if isinstance(v, _cl.HolePainter))\n"
+    )
+    hole = find + "print(int(_painter.hole.sum()))"
+    before = painter.pixels()
+    painter.act(lambda: painter.drag((0.2, 0.85), (0.8, 0.85)))
+    assert changed(before, painter.pixels()).any()
+    by_mouse = painter["hole"]
+    assert ask_kernel(page, hole) == by_mouse != "0"
+    painter.part("paint-view").focus()
+    page.keyboard.press("Shift+ArrowUp")
+    painter.act(lambda: page.keyboard.press("Space"))
+    by_keys = painter["hole"]
+    assert int(by_keys) > int(by_mouse)
+    painter.act(lambda: page.touchscreen.tap(*painter.at(0.15, 0.15)))
+    assert int(painter["hole"]) > int(by_keys)
+    assert ask_kernel(page, hole) == painter["hole"]
+    for name in ("Light", "Dark"):
+        theme(page, name)
+        painter.pixels()
+        page.screenshot(path=screenshots / f"lesson_00_{name.lower()}.png")
+    assert page.problems == []
