@@ -72,6 +72,11 @@ def _is_cell(item: pytest.Item) -> bool:
 def _advice(item: pytest.Item) -> str:
     number = item.cell.execution_count  # type: ignore[attr-defined]
     lesson = item.path.name[:2]
+    if item.path.parent == SOLVED:
+        return (
+            f"This is In [{number}] of the solved twin of lesson {lesson}: the lesson "
+            "with the answers of course_lib/exercises put in."
+        )
     return (
         f"This is In [{number}] of {item.path.name}. If the new output is the right "
         f"one, store it: python -m course_lib.notebooks {lesson}"

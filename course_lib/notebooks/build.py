@@ -167,7 +167,8 @@ def _failure(notebook: NotebookNode, name: str, what: str) -> str:
 
 
 def _plain(traceback: str) -> str:
-    """The last lines of a traceback, without colour."""
+    """The last lines of a traceback, without colour and without the cell itself."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", traceback)
+    text = text.rpartition("\n------------------\n")[2]
     lines = text.strip().splitlines()
     return "\n".join(lines if len(lines) <= 40 else ["[...]", *lines[-40:]])

@@ -15,7 +15,10 @@ def seal(folder: Path) -> dict[str, str]:
     source = inspect.getsource(close_sockets)
     call = "\n\nclose_sockets()\ndel close_sockets\n"
     _write(profile / "startup" / "00-offline.py", source + call)
-    quiet = "c = get_config()\nc.HistoryManager.enabled = False\n"
+    quiet = (
+        "c = get_config()\nc.HistoryManager.enabled = False\n"
+        "c.IPKernelApp.log_level = 40\n"
+    )
     _write(profile / "ipython_config.py", quiet)
     return {
         "IPYTHONDIR": str(folder),
