@@ -50,8 +50,15 @@ FOREIGN = (
     "PYTHONPATH",
     "UV_SYSTEM_PYTHON",
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "msedge")
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "msedge",
+)  # what the browser test can drive
 AGAIN = "nothing is broken, and the same command starts again."
+FULL = f"The disk that holds {ROOT} is full: make room, and run the same command again."
 
 
 class CourseError(Exception):
@@ -158,7 +165,8 @@ def setup() -> None:
             if not ready():  # another call may have finished it while we waited
                 install()
     except subprocess.CalledProcessError as error:
-        check_disk(room=0.5)
+        if free_gib() < 0.5:
+            raise CourseError(FULL) from error
         raise CourseError(
             "The packages could not be installed (the lines above say why; most often"
             f" it is the network): {AGAIN}"
@@ -231,8 +239,8 @@ def install() -> None:
     """Make .venv anew; the stamp comes last, so that half an install never counts."""
     goal = fingerprint()
     clear()
-    check_disk()
     uv = find_uv()
+    check_disk(uv)
     print(
         f"Installing the packages into {ENV} with {'uv' if uv else 'pip'}, once: on"
         " Linux about 3 GB to download and 6 GB of disk, elsewhere a third of that.",
@@ -270,15 +278,23 @@ def clear() -> None:
         shutil.rmtree(ENV)
 
 
-def check_disk(room: float | None = None) -> None:
-    """Refuse to go on with less than `room` GiB free (default: a whole install)."""
-    whole = 8.0 if sys.platform.startswith("linux") else 3.0  # CUDA comes on Linux only
-    free = shutil.disk_usage(ROOT).free / 2**30
-    if free < (whole if room is None else room):
+def check_disk(uv: str | None) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    if sys.platform.startswith("linux"):  # where PyTorch brings CUDA along
+        needed = 8 if uv else 12  # pip unpacks beside all that it has downloaded
+    else:
+        needed = 3
+    free = free_gib()
+    if free < needed:
         raise CourseError(
-            f"The packages need about {whole:.0f} GiB of free disk and {ROOT} has"
+            f"Installing needs about {needed} GiB of free disk and {ROOT} has"
             f" {free:.1f} GiB: make room and run the same command again."
         )
+
+
+def free_gib() -> float:
+    """Measure the free disk where the packages go."""
+    return shutil.disk_usage(ROOT).free / 2**30
 
 
 def find_uv() -> str | None:
@@ -309,7 +325,7 @@ def make_environment(with_pip: bool) -> None:
 def explain(error: OSError) -> str:
     """Turn an error of the file system into one sentence that says what to do."""
     if error.errno == errno.ENOSPC:
-        return f"The disk that holds {ROOT} is full: make room, then {AGAIN}"
+        return FULL
     return (
         f"{error.filename or ROOT} cannot be written ({error.strerror or error}): keep"
         " the course in a folder of your own, and close all that still uses its .venv."

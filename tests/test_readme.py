@@ -1,6 +1,5 @@
 """The pages beside the code name what exists: files, lessons, commands, licences."""
 
-import importlib.util
 import itertools
 import re
 import tomllib
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import course
 from course_lib.session import LESSONS
 
 ROOT = Path(__file__).parents[1]
@@ -84,11 +84,6 @@ def test_every_built_notebook_has_its_row():
 
 
 def test_every_command_in_the_pages_exists():
-    spec = importlib.util.spec_from_file_location("course", ROOT / "course.py")
-    assert spec
-    assert spec.loader
-    course = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(course)
     for page in PAGES.values():
         named = set(re.findall(r"course\.py ([a-z]+)", page))
         assert named <= {*course.COMMANDS, "help"}
