@@ -5,11 +5,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lab import write_painter_notebook
 from labserver import BROWSER_ARGUMENTS, find_browser, lab_server
 
 from course import BROWSERS
@@ -29,17 +29,8 @@ def lab_root(tmp_path_factory):
     (root / "notebooks").mkdir(exist_ok=True)
     if (PROJECT / "assets").is_dir():
         (root / "assets").symlink_to(PROJECT / "assets")
-    nbformat.write(painter_notebook(), root / "painter.ipynb")
+    write_painter_notebook(root / "painter.ipynb")
     return root
-
-
-def painter_notebook():
-    cells = [
-        nbformat.v4.new_code_cell("import course_lib as cl"),
-        nbformat.v4.new_code_cell("painter = cl.HolePainter()\npainter"),
-    ]
-    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 @pytest.fixture(scope="session")

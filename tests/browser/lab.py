@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
+import nbformat
 import numpy as np
 from PIL import Image
 
@@ -34,6 +36,15 @@ ASK_KERNEL = """async (code) => {
   await future.done;
   return text.trim();
 }"""
+
+
+def write_painter_notebook(path: Path) -> None:
+    """The smallest notebook with a hole painter."""
+    sources = ("import course_lib as cl", "painter = cl.HolePainter()\npainter")
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, path)
 
 
 def command(page, name: str, **arguments) -> None:
