@@ -97,7 +97,7 @@ def lab(rest: Sequence[str]) -> int:
     options = [f"--LabApp.default_url=/lab/tree/{FIRST}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")  # a container; JupyterLab would refuse to start
-    return become(["jupyterlab", *options, *rest])
+    return become(["-m", "jupyterlab", *options, *rest])
 
 
 def test(rest: Sequence[str]) -> int:
@@ -106,15 +106,15 @@ def test(rest: Sequence[str]) -> int:
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         provide_browser()
         settings["COURSE_REQUIRE_BROWSER"] = "1"
-    checks = (
+    steps = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["pytest", *rest],
     )
-    failed = [check for check in checks if call(check, settings) != 0]
+    failed = [step for step in steps if call(["-m", *step], settings) != 0]
     if failed:
-        names = ", ".join(" ".join(check) for check in failed)
+        names = ", ".join(" ".join(step) for step in failed)
         raise CourseError(f"Failed: {names}.")
     print("Everything passed.")
     return 0
@@ -122,25 +122,26 @@ def test(rest: Sequence[str]) -> int:
 
 def check(rest: Sequence[str]) -> int:
     """Show versions, device, memory, disk and what each lesson will cost here."""
-    return become(["course_lib.session", *rest])
+    if rest:
+        raise CourseError(f"The command check takes no arguments: {' '.join(rest)}", 2)
+    # Not -m: the package has imported this module by then, which Python warns about.
+    return become(["-c", "from course_lib import session; print(session.report())"])
 
 
 def notebooks(rest: Sequence[str]) -> int:
     """Rebuild the notebooks from their sources."""
-    return become(["course_lib.notebooks", *rest])
+    return become(["-m", "course_lib.notebooks", *rest])
 
 
 def weights(rest: Sequence[str]) -> int:
     """Retrain the weights that come with the course."""
-    return become(["course_lib.recipes", *rest])
+    return become(["-m", "course_lib.recipes", *rest])
 
 
 def setup_only(rest: Sequence[str]) -> int:
     """Say where the packages are; `main` has installed them by now."""
     if rest:
-        raise CourseError(
-            f"The command setup takes no arguments, but got {' '.join(rest)}.", 2
-        )
+        raise CourseError(f"The command setup takes no arguments: {' '.join(rest)}", 2)
     print(f"Ready: the packages are in {ENV}.")
     return 0
 
@@ -403,19 +404,19 @@ def run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True, cwd=ROOT, env=environment({}), close_fds=keep)
 
 
-def call(module: Sequence[str], settings: dict[str, str]) -> int:
-    """Run a Python module in .venv and return its exit status."""
-    command = [str(interpreter()), "-m", *module]
+def call(arguments: Sequence[str], settings: dict[str, str]) -> int:
+    """Run .venv's Python and return its exit status."""
+    command = [str(interpreter()), *arguments]
     say(command)
     return subprocess.call(command, cwd=ROOT, env=environment(settings))
 
 
-def become(module: Sequence[str]) -> int:
-    """Let a Python module in .venv take over, so that Ctrl-C reaches only it."""
+def become(arguments: Sequence[str]) -> int:
+    """Let .venv's Python take over, so that Ctrl-C reaches only it."""
     if os.name == "nt":
         signal.signal(signal.SIGINT, lambda *_: None)  # Windows cannot replace itself
-        return call(module, {})
-    command = [str(interpreter()), "-m", *module]
+        return call(arguments, {})
+    command = [str(interpreter()), *arguments]
     say(command)
     os.chdir(ROOT)
     os.execve(command[0], command, environment({}))

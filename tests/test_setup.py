@@ -582,13 +582,12 @@ class Started(Exception):
 
 @pytest.fixture
 def started(course, runner, monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
-    """What was started in .venv: arguments after `-m`, and the environment."""
+    """What was started in .venv: the arguments, and the environment."""
     seen: list[tuple[list[str], dict[str, str]]] = []
 
     def execve(path: str, command: list[str], environment: dict[str, str]) -> None:
         assert path == command[0] == str(course.interpreter())
-        assert command[1] == "-m"
-        seen.append((command[2:], environment))
+        seen.append((command[1:], environment))
         raise Started
 
     monkeypatch.setattr(course.os, "execve", execve, raising=False)
@@ -607,7 +606,7 @@ def test_lab_opens_the_first_lesson_and_passes_arguments_on(course, started):
     start(course, "lab", "--no-browser", "--port=0")
     ((command, environment),) = started
     lesson = "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"
-    assert command == ["jupyterlab", lesson, "--no-browser", "--port=0"]
+    assert command == ["-m", "jupyterlab", lesson, "--no-browser", "--port=0"]
     first = environment["PATH"].split(os.pathsep)[0]
     assert first == str(course.interpreter().parent)
 
@@ -622,11 +621,20 @@ def test_lab_starts_in_a_container_too(course, started, monkeypatch):
 @posix
 @pytest.mark.parametrize(
     ("name", "module"),
-    [("check", "session"), ("notebooks", "notebooks"), ("weights", "recipes")],
+    [("notebooks", "notebooks"), ("weights", "recipes")],
 )
 def test_the_rest_is_handed_to_the_library(course, started, name, module):
     start(course, name, "00", "--help")
-    assert started[0][0] == [f"course_lib.{module}", "00", "--help"]
+    assert started[0][0] == ["-m", f"course_lib.{module}", "00", "--help"]
+
+
+@posix
+def test_check_prints_the_report_of_the_library(course, started, capsys):
+    start(course, "check")
+    ((flag, code),) = (command for command, _ in started)
+    assert flag == "-c"
+    compile(code, "check", "exec")
+    assert "session.report()" in code
 
 
 def test_on_windows_it_waits_for_what_it_started(course, runner, monkeypatch):
@@ -635,18 +643,19 @@ def test_on_windows_it_waits_for_what_it_started(course, runner, monkeypatch):
     assert course.main(["setup"]) == 0
     seen = []
 
-    def call(module, settings):
-        seen.append(module)
+    def call(arguments, settings):
+        seen.append(arguments)
         return 7
 
     monkeypatch.setattr(course, "call", call)
     monkeypatch.setattr(course, "os", SimpleNamespace(name="nt"))
-    assert course.become(["course_lib.session"]) == 7
-    assert seen == [["course_lib.session"]]
+    assert course.become(["-m", "jupyterlab"]) == 7
+    assert seen == [["-m", "jupyterlab"]]
 
 
-def test_setup_takes_no_arguments(course, runner, capsys):
-    assert course.main(["setup", "now"]) == 2
+@pytest.mark.parametrize("name", ["setup", "check"])
+def test_setup_and_check_take_no_arguments(course, runner, capsys, name):
+    assert course.main([name, "now"]) == 2
     assert "takes no arguments" in sentence(capsys)
 
 
