@@ -143,6 +143,16 @@ def test_the_lock_gives_one_fitting_version_of_each_package(system, python):
     assert build.specifier.contains(chosen[build.name][0])  # for the editable install
 
 
+def requires(name: str, version: Version) -> list[str]:
+    """What a package needs, if it is installed here in this very version."""
+    try:
+        here = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return []  # it belongs to another system
+    same = Version(here.version).public == version.public
+    return (here.requires or []) if same else []
+
+
 def needed(chosen: dict[str, list[Version]], machine: dict[str, str]) -> set[str]:
     """All that the direct packages need there, as far as installed packages tell."""
     open_ends = [(name, frozenset(req.extras)) for name, req in direct().items()]
@@ -153,11 +163,7 @@ def needed(chosen: dict[str, list[Version]], machine: dict[str, str]) -> set[str
         if name not in chosen:
             problems.add(f"{name} is missing")
             continue
-        try:
-            lines = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue  # installed on other systems only
-        for requirement in map(Requirement, lines):
+        for requirement in map(Requirement, requires(name, chosen[name][0])):
             marker = requirement.marker
             if marker and not any(
                 marker.evaluate({**machine, "extra": extra}) for extra in ("", *extras)
