@@ -233,6 +233,7 @@ def _resize(image: Tensor, size: int) -> Tensor:
 
 
 def credits(chosen: Sequence[str]) -> list[str]:
-    """One line of credit (author, licence, page) for each bundled photograph."""
+    """One line of credit (author, licence, page, changes) for each photograph."""
+    columns = ("author", "licence", "source", "changes")
     rows = [manifest()[name] for name in chosen]
-    return [f"{r['name']}: {r['author']}, {r['licence']}, {r['source']}" for r in rows]
+    return [f"{r['name']}: " + ", ".join(r[c] for c in columns) for r in rows]
