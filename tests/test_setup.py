@@ -43,7 +43,8 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)
     monkeypatch.setattr(module, "find_uv", lambda: None)
-    monkeypatch.delenv("CI", raising=False)
+    for name in ("CI", "COURSE_REQUIRE_BROWSER"):
+        monkeypatch.delenv(name, raising=False)
     disk(monkeypatch, module, 100)
     return module
 
