@@ -75,7 +75,8 @@ def test_the_table_has_one_row_for_each_lesson_in_order():
         assert link == f"[{lesson.number} · {lesson.title}]({lesson.notebook})"
         assert minutes == f"{lesson.minutes} min"
         assert builds == lesson.builds
-        assert f'src="assets/figures/{lesson.number}.png"' in picture
+        name = f"{lesson.number}_{lesson.name}"
+        assert f'src="assets/figures/{name}.png"' in picture
 
 
 def test_every_built_notebook_has_its_row():
