@@ -1,5 +1,6 @@
 """The pages beside the code name what exists: files, lessons, commands, licences."""
 
+import ast
 import itertools
 import re
 import tomllib
@@ -113,12 +114,14 @@ def test_the_lock_is_compiled_from_all_extras_and_names_no_host():
         assert option in command
 
 
-def test_the_floors_are_all_described():
-    library = ROOT / "course_lib"
-    files = {path.name for path in library.glob("*.py") if path.name[0] != "_"}
-    folders = {f"{path.parent.name}/" for path in library.glob("*/__init__.py")}
-    for name in files | folders:
-        assert f"`{name}`" in CONTRIBUTING, name
+def test_the_floors_are_those_of_the_house():
+    source = (ROOT / "tests" / "test_house.py").read_text("utf-8")
+    (table,) = re.findall(r"^FLOORS = (\{.+?^\})", source, re.MULTILINE | re.DOTALL)
+    described = {}
+    for floor, modules in re.findall(r"^\| ([\d.]+) \| (.+) \|$", CONTRIBUTING, re.M):
+        for name in re.findall(r"`(\w+)(?:\.py|/)`", modules):
+            described[name] = float(floor)
+    assert described == ast.literal_eval(table)
 
 
 def test_licence_and_citation_are_valid_and_agree():
