@@ -260,8 +260,10 @@ def histogram(ratios: Tensor, share: float, height: int) -> np.ndarray:
     base, step = height - 44, 7
     unit = (base - 44) / max(1.0, *counts)
     draw.line((10, base, 290, base), fill=grey)
-    for k in np.flatnonzero(counts):
+    for k in range(len(counts)):
         number = counts[k]
+        if not number:
+            continue
         bar = (10 + k * step, base - number * unit, 10 + k * step + step - 2, base)
         draw.rectangle(bar, fill=(92, 122, 160))
     for low in (*(low for low, _ in holes.BUCKETS), 0.6):
