@@ -6,8 +6,8 @@ prediction. A method gets the picture with NaN under the hole: one that peeks is
 
 import csv
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -102,30 +102,36 @@ class Scores:
     seam: Tensor
 
 
+MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "hole_l1": hole_l1,
+    "hole_psnr": hole_psnr,
+    "psnr": lambda filled, image, hole: psnr(filled, image),
+    "ssim": lambda filled, image, hole: ssim(filled, image),
+    "vgg": lambda filled, image, hole: vgg_distance(filled, image),
+    "seam": seam,
+}
+METRICS = tuple(MEASURES)
+BATCH = 16  # pictures at once: the VGG's features of a whole benchmark need gigabytes
+
+
 def score(prediction: Tensor, image: Tensor, hole: Tensor) -> Scores:
     """All metrics of the composite of ``prediction``, picture by picture.
 
     Raises ``ContractError`` for shapes that do not belong together or a prediction
     with NaN in the hole.
     """
+    return Scores(**_measure(METRICS, prediction, image, hole))
+
+
+@torch.no_grad()
+def _measure(
+    metrics: Sequence[str], prediction: Tensor, image: Tensor, hole: Tensor
+) -> dict[str, Tensor]:
     check_pair(image, hole)
     check_image(image)
-    filled = composite(prediction, image, hole)
-    check_image(filled.clamp(0, 1), "prediction (in the hole)")
-    filled = filled.clamp(0, 1)
-    with torch.no_grad():
-        return Scores(
-            hole_l1(filled, image, hole),
-            hole_psnr(filled, image, hole),
-            psnr(filled, image),
-            ssim(filled, image),
-            vgg_distance(filled, image),
-            seam(filled, image, hole),
-        )
-
-
-BATCH = 16  # pictures at once: the VGG's features of a whole benchmark need gigabytes
-METRICS = tuple(entry.name for entry in fields(Scores))
+    filled = composite(prediction, image, hole).clamp(0, 1)
+    check_image(filled, "prediction (in the hole)")
+    return {name: MEASURES[name](filled, image, hole) for name in metrics}
 
 
 @dataclass(frozen=True)
@@ -143,12 +149,10 @@ class Table:
         return float(self.rows[method][metric].nanmean())
 
     def __str__(self) -> str:
-        head = ["hole L1", "hole PSNR", "PSNR", "SSIM", "VGG", "seam"]
-        lines = [f"{'':16}" + "".join(f"{name:>11}" for name in head)]
-        formats = ("11.4f", "11.2f", "11.2f", "11.4f", "11.4f", "+11.4f")
+        shown = next(iter(self.rows.values()))
+        lines = [f"{'':16}" + "".join(f"{_HEADS[m][0]:>11}" for m in shown)]
         for method in self.rows:
-            values = [self.mean(method, metric) for metric in METRICS]
-            cells = [f"{v:{f}}" for v, f in zip(values, formats, strict=True)]
+            cells = (f"{self.mean(method, m):{_HEADS[m][1]}}" for m in shown)
             lines.append(f"{method:16}" + "".join(cells))
         return "\n".join(lines)
 
@@ -175,15 +179,29 @@ class Table:
         return file.getvalue()
 
 
+_HEADS = {
+    "hole_l1": ("hole L1", "11.4f"),
+    "hole_psnr": ("hole PSNR", "11.2f"),
+    "psnr": ("PSNR", "11.2f"),
+    "ssim": ("SSIM", "11.4f"),
+    "vgg": ("VGG", "11.4f"),
+    "seam": ("seam", "+11.4f"),
+}
+
+
 def evaluate(
-    methods: Mapping[str, Method], images: Tensor, benchmark: holes.Benchmark
+    methods: Mapping[str, Method],
+    images: Tensor,
+    benchmark: holes.Benchmark,
+    metrics: Sequence[str] = METRICS,
 ) -> Table:
     """Score every method on the same pictures with the same holes.
 
     Hole k lies on picture ``k % N``. A method is called with batches of pictures whose
     hidden pixels are NaN, and gives a prediction of the same shape. Raises
     ``MethodError``, naming the method, if it returns NaN in a hole or another shape,
-    and ``ContractError`` if pictures and holes do not fit.
+    and ``ContractError`` if pictures and holes do not fit. ``metrics`` names those to
+    take; the VGG distance costs most.
     """
     check_image(images, "images")
     pick = torch.arange(len(benchmark)) % len(images)
@@ -192,21 +210,23 @@ def evaluate(
     rows = {}
     for name, method in methods.items():
         parts = [
-            _run(name, method, *batch)
+            _run(name, method, *batch, metrics)
             for batch in zip(truth.split(BATCH), hole.split(BATCH), strict=True)
         ]
         rows[name] = {
-            metric: _by_cell(torch.cat([getattr(p, metric) for p in parts]), benchmark)
-            for metric in METRICS
+            metric: _by_cell(torch.cat([part[metric] for part in parts]), benchmark)
+            for metric in metrics
         }
     return Table(rows)
 
 
-def _run(name: str, method: Method, truth: Tensor, hole: Tensor) -> Scores:
+def _run(
+    name: str, method: Method, truth: Tensor, hole: Tensor, metrics: Sequence[str]
+) -> dict[str, Tensor]:
     with torch.no_grad():
         prediction = method(hide(truth, hole, float("nan")), hole.clone())
     _check_prediction(name, prediction, hole, truth)
-    return score(prediction, truth, hole)
+    return _measure(metrics, prediction, truth, hole)
 
 
 def _check_prediction(name: str, made: Tensor, hole: Tensor, truth: Tensor) -> None:
