@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -41,8 +42,7 @@ def chromium():
         if os.environ.get("COURSE_REQUIRE_BROWSER") == "1":
             pytest.fail(text)
         pytest.skip(text + " (COURSE_REQUIRE_BROWSER=1 makes this a failure)")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
         yield browser
         browser.close()
