@@ -15,7 +15,13 @@ from torch import Tensor
 
 from course_lib import holes
 from course_lib.losses import vgg_distance
-from course_lib.tensors import check_image, check_pair, composite, hide
+from course_lib.tensors import (
+    ContractError,
+    check_image,
+    check_pair,
+    composite,
+    hide,
+)
 
 Method = Callable[[Tensor, Tensor], Tensor]
 
@@ -149,7 +155,7 @@ class Table:
         return float(self.rows[method][metric].nanmean())
 
     def __str__(self) -> str:
-        shown = next(iter(self.rows.values()))
+        shown = next(iter(self.rows.values()), {})
         lines = [f"{'':16}" + "".join(f"{_HEADS[m][0]:>11}" for m in shown)]
         for method in self.rows:
             cells = (f"{self.mean(method, m):{_HEADS[m][1]}}" for m in shown)
@@ -200,9 +206,15 @@ def evaluate(
     Hole k lies on picture ``k % N``. A method is called with batches of pictures whose
     hidden pixels are NaN, and gives a prediction of the same shape. Raises
     ``MethodError``, naming the method, if it returns NaN in a hole or another shape,
-    and ``ContractError`` if pictures and holes do not fit. ``metrics`` names those to
-    take; the VGG distance costs most.
+    and ``ContractError`` if pictures and holes do not fit or a metric is unknown.
+    ``metrics`` names those to take; the VGG distance costs most.
     """
+    unknown = [name for name in metrics if name not in MEASURES]
+    if unknown:
+        raise ContractError(
+            f"metrics holds {', '.join(unknown)}, expected some of {', '.join(METRICS)}: "
+            "choose among these"
+        )
     check_image(images, "images")
     pick = torch.arange(len(benchmark)) % len(images)
     truth, hole = images[pick], benchmark.hole.to(images.device)

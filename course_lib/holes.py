@@ -273,6 +273,8 @@ def irregular(
     Every hole has at least one pixel.
     """
     height, width = _pair(size)
+    if count == 0:
+        return torch.zeros(0, 1, height, width)
     bank = occlusions()
     pick = torch.randint(len(bank), (count,), generator=generator)
     turned = _turn(bank[pick], (height, width), generator)
@@ -418,7 +420,7 @@ def benchmark(size: int, per_cell: int = 4, seed: int = 0) -> Benchmark:
         for border in (True, False):
             half = per_cell // 2
             shapes = [strokes(per_cell - half, size, generator)]
-            shapes += [irregular(half, size, generator)] if half else []
+            shapes += [irregular(half, size, generator)]
             draw = torch.rand(per_cell, generator=generator) * 0.98 + 0.01
             target = low + (high - low) * draw
             grown = grow(torch.cat(shapes), target, 0.0 if border else MARGIN)

@@ -35,7 +35,15 @@ class Picture:
     text: str
 
     def _repr_png_(self) -> bytes:
-        return png(self.pixels, MAX_PNG_BYTES)
+        """At most 60 KB: a large photo is shown smaller if fewer colours do not do."""
+        pixels = self.pixels
+        while True:
+            try:
+                return png(pixels, MAX_PNG_BYTES)
+            except ContractError:
+                height, width = (max(1, round(0.8 * n)) for n in pixels.shape[:2])
+                smaller = Image.fromarray(pixels).resize((width, height))
+                pixels = np.asarray(smaller)
 
     def __repr__(self) -> str:
         return self.text

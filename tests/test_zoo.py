@@ -1,0 +1,169 @@
+"""Shipped weights: a round trip, and one clear sentence for each kind of damage."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from course_lib import networks, zoo
+from course_lib.networks import UNet
+from course_lib.zoo import ZooError
+
+PLAN = {"class": "UNet", "arguments": {"channels": [4, 6], "kernels": [3, 3]}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def saved(name: str = "tiny", **facts) -> UNet:
+    torch.manual_seed(5)
+    network = UNet(**PLAN["arguments"])
+    network(torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8))  # moves the statistics
+    zoo.save(network, name, PLAN, {"seed": 5, **facts})
+    return network
+
+
+def test_what_is_saved_is_loaded(folder: Path):
+    network = saved(minutes=0.1).eval()
+    loaded = zoo.load("tiny")
+    image, hole = torch.rand(1, 3, 8, 12), torch.zeros(1, 1, 8, 12)
+    hole[..., 2:5, 3:8] = 1
+    expected = network(image, hole)
+    torch.testing.assert_close(loaded(image, hole), expected, rtol=0, atol=5e-3)
+    for key, value in loaded.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            assert value.dtype == torch.float32
+            assert torch.equal(value, network.state_dict()[key].half().float())
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    hidden = torch.where(hole == 1, float("nan"), image)
+    assert torch.equal(loaded(hidden, hole), loaded(image, hole))
+
+
+def test_the_card_says_how_it_was_made(folder: Path):
+    network = saved(minutes=0.1)
+    facts = zoo.card("tiny")
+    assert facts["network"] == PLAN
+    assert facts["command"] == "python3 course.py weights tiny"
+    assert (facts["seed"], facts["minutes"]) == (5, 0.1)
+    assert facts["parameters"] == sum(p.numel() for p in network.parameters())
+    assert len(facts["sha256"]) == 64
+
+
+def test_names_are_those_of_the_cards(folder: Path):
+    assert zoo.names() == []
+    saved("b")
+    saved("a")
+    assert zoo.names() == ["a", "b"]
+
+
+def test_an_unknown_name_lists_what_exists(folder: Path):
+    with pytest.raises(ZooError, match="'x'; there is none yet"):
+        zoo.load("x")
+    saved("a")
+    saved("b")
+    with pytest.raises(ZooError, match="'x'; there is a, b"):
+        zoo.load("x")
+
+
+def test_a_missing_file_is_named_with_what_to_do(folder: Path):
+    saved()
+    (folder / "tiny.safetensors").unlink()
+    with pytest.raises(ZooError, match=r"tiny\.safetensors is missing\..*retrain"):
+        zoo.load("tiny")
+
+
+def test_a_wrong_hash_is_noticed(folder: Path):
+    saved()
+    path = folder / "tiny.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ZooError) as caught:
+        zoo.load("tiny")
+    said = zoo.card("tiny")["sha256"][:8]
+    for part in ("tiny.safetensors is damaged", f"the card says {said}", "retrain"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "", "[1, 2]"])
+def test_a_damaged_card_is_named(folder: Path, content: str):
+    saved()
+    (folder / "tiny.json").write_text(content)
+    with pytest.raises(ZooError, match=r"the card tiny\.json is damaged: .*retrain"):
+        zoo.load("tiny")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": {"class": "NoSuchNet", "arguments": {}}},
+        {"network": {"class": "unet", "arguments": {}}},  # the module, not the class
+        {"network": {"class": "UNet", "arguments": {"colours": 3}}},
+        {"network": {"class": "UNet", "arguments": {"channels": [4], "kernels": []}}},
+        {
+            "network": {
+                "class": "UNet",
+                "arguments": {"channels": [4, 8], "kernels": [3, 3]},
+            }
+        },
+        {"network": None},
+    ],
+)
+def test_a_card_of_another_network_does_not_fit(folder: Path, change: dict):
+    saved()
+    path = folder / "tiny.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ZooError, match=r"tiny\.safetensors does not fit its card"):
+        zoo.load("tiny")
+
+
+def test_a_card_without_hash_does_not_pass(folder: Path):
+    saved()
+    path = folder / "tiny.json"
+    facts = json.loads(path.read_text())
+    del facts["sha256"]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ZooError, match="belongs to another card"):
+        zoo.load("tiny")
+
+
+def test_too_much_is_not_saved_and_leaves_the_old(folder: Path, monkeypatch):
+    saved()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    size = len(before["tiny.safetensors"])
+    monkeypatch.setattr(zoo, "MAX_BYTES", size - 1)
+    with pytest.raises(ZooError, match=f"tiny needs {size} bytes; at most {size - 1}"):
+        saved()
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    monkeypatch.setattr(zoo, "MAX_BYTES", size)
+    saved()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_what_half_precision_cannot_hold_is_not_saved(folder: Path, value: float):
+    network = UNet(**PLAN["arguments"])
+    with torch.no_grad():
+        network.last.bias[0] = value
+    with pytest.raises(ZooError, match=r"tiny: last\.bias is not finite in half"):
+        zoo.save(network, "tiny", PLAN, {})
+    assert zoo.names() == []
+
+
+def test_loading_draws_nothing_from_the_global_generator(folder: Path):
+    saved()
+    before = torch.get_rng_state()
+    zoo.load("tiny")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_build_makes_the_class_of_the_plan():
+    assert isinstance(zoo.build(PLAN), networks.UNet)
+
+
+def test_the_shipped_limit_is_two_and_a_half_megabytes():
+    assert zoo.MAX_BYTES == 2_500_000
