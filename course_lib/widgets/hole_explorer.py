@@ -235,7 +235,7 @@ class HoleExplorer(CourseWidget):
         facts = {
             "maker": self._maker,
             "seed": self._seed,
-            "values": self.settings,
+            "values": {name: dict(v) for name, v in self._values.items()},
             "share": float(self._hole.mean()),
             "ratio": f"{100 * float(self._hole.mean()):.1f} % missing",
             "bucket": _bucket_text(int(holes.bucket(self._hole))),

@@ -257,7 +257,7 @@ cl.claim("our stroke is the library's", different == 0)
 # %% [markdown]
 # ### Three faults of the published code
 #
-# The code that came with the paper was copied into many projects, and its faults too.
+# The code that came with the paper was copied into other projects, faults and all.
 # It means to mirror the strokes at random, but drops the mirrored picture. It unpacks
 # `height, width = picture.size`, where Pillow gives width first. Both in six lines:
 
@@ -604,13 +604,13 @@ print(f"mean step between neighbours: {middle:.3f} inside, {frame:.3f} in the fr
 cl.claim("the middle is busier by a quarter at least", middle > 1.25 * frame)
 
 # %% [markdown]
-# So this is a fact about these photos and a smooth fill, not a law about borders. It is
-# why papers report both kinds, and why we do.
+# So this is a fact about these photos and a smooth fill, not a law about borders. Papers
+# report both kinds of holes, and so shall we.
 
 # %% [markdown]
 # ## Four habits that spoil results
 #
-# None of them raises an error. Each is followed by its price.
+# In plain PyTorch none of them raises an error. Each comes with its price.
 #
 # **1. Guessing the polarity.** White means missing in one half of the best-known set of
 # holes, the NVIDIA irregular masks, and known in the other: the training files and the
@@ -627,8 +627,8 @@ for name, used in {"right": hole, "inverted": 1 - hole}.items():
     print(f"PSNR {whole:.1f} dB, in the hole {inner:.1f} dB")
 
 # %% [markdown]
-# The inverted run destroys the photo and keeps the grey hole. A network *trains* on that
-# without complaint. The library's reader therefore has no default colour, and it
+# The inverted run destroys the photo and keeps the grey hole. Nothing stops a network
+# from training on that. The library's reader therefore has no default colour, and it
 # doubts a set of which most is missing:
 
 # %%

@@ -247,7 +247,7 @@ class HoleExplorer {
   showAll() {
     const shown = this.model.get("shown");
     this.seed = shown.seed;
-    this.showMaker(shown.maker, shown.values);
+    this.showMaker(shown.maker, shown.values[shown.maker]);
     this.showSeed();
     this.histogram.show(shown);
     const rows = [
@@ -302,11 +302,7 @@ class HoleExplorer {
   // ---- what the reader does ----
 
   pick(maker) {
-    const stored = this.model.get("shown");
-    const controls = this.model.get("controls")[maker];
-    const start = Object.fromEntries(controls.map(({ name, value }) => [name, value]));
-    const known = maker === stored.maker ? stored.values : start;
-    this.showMaker(maker, { ...start, ...(this.kept?.[maker] ?? known) });
+    this.showMaker(maker, this.model.get("shown").values[maker]);
     this.ask();
   }
 
@@ -317,8 +313,6 @@ class HoleExplorer {
   }
 
   ask() {
-    const { values } = this.sliders;
-    this.kept = { ...this.kept, [this.shownMaker]: values };
     this.asker.ask("look", () => ({
       maker: this.shownMaker,
       seed: this.seed,
