@@ -123,7 +123,8 @@ def _wait(batches: Iterator[Any], history: History) -> Any:
 
 
 def _note(history: History, losses: Losses) -> None:
-    numbers = {name: float(value) for name, value in losses.items()}
+    detached = {name: torch.as_tensor(v).detach() for name, v in losses.items()}
+    numbers = {name: float(v) for name, v in detached.items()}
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     if bad:
         raise TrainingError(

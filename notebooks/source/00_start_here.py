@@ -1,0 +1,611 @@
+# %% [markdown]
+# # Start here: fill a hole
+#
+# ![A photo of an ibex with a hatched stroke across it, and four fills of that hole side by side: one flat colour, a smooth membrane, Telea's streaks, and a small network](../assets/figures/00_start_here.png)
+#
+# By the end you will have painted a hole into a photo, filled it in four ways, and found
+# out why the fill with the best score is not the fill you would hang on the wall.
+
+# %% [markdown]
+# | | |
+# |---|---|
+# | **Goals** | paint a hole and fill it<br>write two fills yourself, and prove them right<br>say what PSNR rewards, and why<br>know how every lesson of this course works |
+# | **Minutes** | read 20 · run 1 · practise 25 |
+# | **Before you start** | nothing but Python and a little PyTorch: tensors, indexing |
+# | **Cost** | ci 30 s · laptop 40 s · gpu 40 s |
+
+# %% [markdown]
+# Press **Shift + Enter** to run a cell and move on to the next. The first is the same in
+# every lesson: it loads the course's library and asks where we are running.
+
+# %%
+import torch
+
+import course_lib as cl
+
+run = cl.start("00")
+
+# %% [markdown]
+# `run` holds everything that depends on your machine. It has one of three *profiles*:
+# `ci` (seconds, for automatic tests), `laptop` (about two minutes a lesson) and `gpu`
+# (the real thing). You may choose one with `cl.start("00", profile="laptop")`. Nothing
+# you read below changes with it, except how long networks train.
+
+# %% tags=["nbval-ignore-output"]
+print(run)
+
+# %% [markdown]
+# ## The problem
+#
+# *Inpainting* means: some pixels of a picture are missing; invent them so that nobody
+# notices. Two tensors describe the task, here and in all lessons:
+#
+# - `image`, shape `(N, 3, H, W)`, colours from 0 to 1;
+# - `hole`, shape `(N, 1, H, W)`, **1 = missing, 0 = known**, nothing between.
+#
+# But first, paint. Choose a photo or your own, paint over what should disappear, and
+# watch it being filled; *filled by* chooses among four fills. With the keyboard, the
+# arrows move the brush and Space paints.
+
+# %%
+network, card = cl.zoo.load("start_unet"), cl.zoo.card("start_unet")
+four = {
+    "mean": cl.fills.mean,
+    "harmonic": cl.fills.harmonic,
+    "Telea": cl.fills.telea,
+    "network": network,
+}
+names = ["nubian_ibex", "sheep", "lincolnmemorial", "scarlet_macaw", "pika"]
+scratch = cl.holes.strokes(1, 256, run.generator("scratch"), per_picture=(1, 1))
+painter = cl.HolePainter(names, four).look(scratch, fill="harmonic")
+painter
+
+# %% [markdown]
+# Three things to try: a thin scratch (which fills hide it?), a hole as wide as the animal
+# (what does each fill put there?), and the columns of the Lincoln Memorial (can any fill
+# carry a straight edge across?). *Compare all fills* shows the four at once. What you
+# painted is a tensor in the next cell.
+
+# %%
+print(painter)
+print(f"{int(painter.hole.sum())} missing pixels of {painter.hole.numel()}")
+
+# %% [markdown]
+# From here on everybody looks at the same hole. It hides the face of an ibex, its flank
+# and a patch of the plain. Ask yourself what belongs under the hatching.
+
+# %%
+image = cl.photos.square(cl.photos.load("nubian_ibex"), 192)
+hole = cl.holes.strokes(1, 192, run.generator("first hole"), width=(0.1, 0.12))
+print(f"image {tuple(image.shape)}, from {image.min():.2f} to {image.max():.2f}")
+print(f"hole {tuple(hole.shape)}, missing: {hole.mean():.1%}")
+cl.pictures.grid({"the photo": image, "its hole": cl.pictures.hatched(image, hole)})
+
+# %% [markdown]
+# You probably saw an eye and a muzzle, continued the outline of the back, and drew hair.
+# You used three things: the colours *next to* the hole, the lines that *enter* it, and
+# what you *know* about animals. The fills have the first, some of the second, and very
+# little of the third. How far does that get them?
+
+# %% [markdown]
+# ## By hand
+#
+# Take a grey picture of 4 × 4 pixels, dark on the left, bright on the right, with two
+# missing pixels. `-1` marks them: there is *nothing* there, and a fill must not look.
+
+# %%
+grey = torch.tensor([[10, 20, 60, 70]] * 4, dtype=torch.float64)
+gap = torch.zeros(4, 4, dtype=torch.float64)
+gap[1, 1] = gap[1, 2] = 1
+print(torch.where(gap.bool(), -1, grey).int())
+
+# %% [markdown]
+# **Fill 1, the mean.** Every missing pixel gets the mean of all known ones. There are 14
+# known pixels; they sum to 560.
+
+# %%
+known = grey[gap == 0]
+print(f"{known.sum():.0f} / {known.numel()} = {known.mean():.0f}")
+print(torch.where(gap.bool(), known.mean(), grey).int())
+
+# %% [markdown]
+# 40 appears nowhere in this picture: the mean is too bright on the left and too dark on
+# the right. It ignores *where* the hole is.
+#
+# **Fill 2, the membrane.** Each missing pixel shall be the mean of its four neighbours.
+# Call the two unknowns $a$ (left) and $b$ (right). Above, below and beside them we read
+# 20, 20, 10 and 60, 60, 70, and each is the other's neighbour:
+#
+# $$4a = 20 + 20 + 10 + b \qquad 4b = 60 + 60 + 70 + a$$
+#
+# Two equations, two unknowns: $15a = 390$ and $15b = 810$.
+
+# %%
+matrix = torch.tensor([[4, -1], [-1, 4]], dtype=torch.float64)
+a, b = torch.linalg.solve(matrix, torch.tensor([50, 190], dtype=torch.float64))
+print(f"a = {a:.0f}, b = {b:.0f}")
+cl.claim(
+    "the membrane is nearer to the truth (20, 60) than the mean",
+    (a - 20).abs() < 20 and (b - 60).abs() < 20,
+)
+
+# %% [markdown]
+# The membrane is called *harmonic*: it is what a soap film does in a wire frame, and a
+# hole of $k$ pixels gives $k$ equations like the two above.
+
+# %% [markdown]
+# ## Naive code
+#
+# The mean first, as plainly as it can be said: loop over all pixels, add up the known
+# ones, put the mean into the others.
+
+
+# %%
+def mean_naive(image, hole):
+    """(3, H, W) and (H, W), 1 = missing -> (3, H, W); loops over every pixel."""
+    filled = image.clone()
+    for channel in range(3):
+        total, count = 0.0, 0
+        for y in range(hole.shape[0]):
+            for x in range(hole.shape[1]):
+                if hole[y, x] == 0:
+                    total += image[channel, y, x].item()
+                    count += 1
+        filled[channel][hole == 1] = total / count
+    return filled
+
+
+# %% [markdown]
+# The membrane without solving equations: start anywhere, and replace each missing pixel
+# by the mean of its neighbours, again and again. Pixels at the edge of the picture have
+# three neighbours or two. This is Jacobi's method from 1845.
+
+
+# %%
+def neighbours_mean(values, y, x):
+    """Mean over the pixels above, below, left and right that lie in the picture."""
+    height, width = values.shape
+    near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+    inside = [(i, j) for i, j in near if 0 <= i < height and 0 <= j < width]
+    return sum(values[i, j] for i, j in inside) / len(inside)
+
+
+def harmonic_naive(values, hole, sweeps):
+    """(H, W) and (H, W), 1 = missing -> (H, W); starts from zero in the hole."""
+    now = torch.where(hole.bool(), 0, values)
+    for _ in range(sweeps):
+        after = now.clone()
+        for y, x in hole.nonzero().tolist():
+            after[y, x] = neighbours_mean(now, y, x)
+        now = after
+    return now
+
+
+# %% [markdown]
+# On the picture from above it should creep towards 26 and 54. Watch how the error falls
+# by a factor of four with each sweep: that is why it is slow for wide holes, where the
+# factor is close to one.
+
+# %%
+for sweeps in (1, 2, 4, 8, 16):
+    found = harmonic_naive(grey, gap, sweeps)[1]
+    print(f"{sweeps:2} sweeps: a = {found[1]:.4f}, b = {found[2]:.4f}")
+
+# %% [markdown]
+# ## The library's version
+#
+# Nobody loops over pixels in Python. In tensors the mean is three lines. Note
+# `torch.where`: it *selects*. Multiplying by `1 - hole` would look the same, until the
+# day a hidden pixel holds NaN, because NaN × 0 is NaN.
+
+# %%
+cl.show_source(cl.fills.mean)
+cl.show_source(cl.hide)
+
+# %% [markdown]
+# For the membrane, the library writes all $k$ equations into one sparse matrix and
+# solves them at once, exactly. Is it the same as our loops? We check both fills on a
+# random picture, in double precision, then let noise and NaN appear under the hole.
+
+# %%
+noise = torch.rand(1, 3, 12, 12, generator=run.generator("check"), dtype=torch.float64)
+spot = cl.holes.rectangles(1, 12, run.generator("spot")).double()
+by_loop = mean_naive(noise[0], spot[0, 0])
+gap_mean = (by_loop - cl.fills.mean(noise, spot)[0]).abs().max()
+swept = harmonic_naive(noise[0, 0], spot[0, 0], sweeps=400)
+gap_harmonic = (swept - cl.fills.harmonic(noise, spot)[0, 0]).abs().max()
+cl.claim("mean: loops and library agree to 1e-12", gap_mean < 1e-12)
+cl.claim("harmonic: loops and library agree to 1e-9", gap_harmonic < 1e-9)
+
+# %%
+fills = {name: four[name] for name in ("mean", "harmonic", "Telea")}
+spoiled = cl.hide(image, hole, float("nan"))
+for name, fill in fills.items():
+    same = torch.equal(fill(image, hole), fill(spoiled, hole))
+    cl.claim(f"{name}: NaN under the hole changes nothing", same)
+
+# %% [markdown]
+# That last property runs through the whole course: **what the hole hides never leaks.**
+# A method that peeks looks brilliant in its tables and fails on the first real photo.
+
+# %% [markdown]
+# ## Look inside: the four side by side
+#
+# *Telea* (2004) marches inwards from the rim and carries colours along. The network is a
+# small U-Net that has seen 161 photos with holes and was asked to guess.
+#
+# What do you expect of the network: sharper than the membrane, or not?
+
+# %%
+fills["network"] = network
+print(f"{card['parameters']:,} parameters, trained on {card['data']}")
+
+# %% [markdown]
+# The same four, side by side, for readers without a running kernel. The pictures are
+# *composites*: known pixels are copied, bit for bit, and only the hole is new.
+
+# %%
+filled = {n: cl.composite(f(image, hole), image, hole) for n, f in fills.items()}
+for name, result in filled.items():
+    error = cl.evaluation.hole_l1(result, image, hole).item()
+    print(f"{name:9} mean absolute error in the hole {error:.3f}")
+cl.pictures.grid({"hole": cl.pictures.hatched(image, hole), **filled})
+
+# %% [markdown]
+# Look closely. The **mean** leaves a flat scar: it knows the colours of the photo and
+# nothing of the place. The **membrane** meets the rim without a seam and is smooth in
+# between: a blur with the right colours. **Telea** pulls streaks inwards that collide in
+# the middle. The **network** continues the large shapes, and where it is unsure it
+# paints fog.
+
+# %% [markdown]
+# ## Train
+#
+# Where does such a network come from? From many small corrections. Here a much smaller
+# one takes `run.steps` of them, on crops with random holes; the shipped one took 12,000.
+# Lesson 03 explains every line; for now, read the four lines of `step`.
+
+# %%
+small = cl.networks.UNet(channels=(16, 32, 64), kernels=(5, 5, 3)).to(run.device)
+optimizer = torch.optim.Adam(small.parameters(), lr=2e-3)
+crops = cl.photos.collection("train", limit=24)
+draw = run.generator("training")
+
+
+def batches():
+    """Endless pairs (image, hole) from the training photos."""
+    while True:
+        clean = crops.crops(run.batch, run.size, draw)
+        yield clean, cl.holes.strokes(run.batch, run.size, draw)
+
+
+def step(batch):
+    """Predict, compare, correct."""
+    clean, missing = (part.to(run.device) for part in batch)
+    loss = (small(clean, missing) - clean).abs().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return {"L1": loss}
+
+
+# %% tags=["nbval-ignore-output"]
+history = cl.training.fit(step, batches(), steps=run.steps)
+curve = history.losses["L1"]
+print(f"L1 of the first step {curve[0]:.3f}, of step {history.steps} {curve[-1]:.3f}")
+
+# %% [markdown]
+# ## Experiment: which fill is best?
+#
+# One photo proves nothing. We take 20 photos that no network was trained on and holes of
+# every size, and score the four fills with the measures that papers print:
+#
+# - **hole L1**: mean absolute error over the missing pixels, less is better;
+# - **PSNR**: how far the squared error lies below full scale, in decibels, more is better;
+# - **SSIM**: similarity of local means, contrasts and patterns, 1 is equal;
+# - **seam**: how much harder the edge at the rim is than in the truth, 0 is right.
+#
+# One more, the **VGG** distance, follows below: how different two pictures look to an
+# image classifier, 0 is equal. Each method receives pictures with NaN under the hole:
+# peeking is impossible.
+
+# %%
+photos = cl.photos.squares("evaluation", 64)
+bench = cl.holes.benchmark(64, per_cell=5)
+measures = ("hole_l1", "hole_psnr", "psnr", "ssim", "seam")
+table = cl.evaluation.evaluate(fills, photos, bench, measures)
+print(f"{len(bench)} holes on {len(photos)} photos")
+print(table)
+
+
+# %%
+def mean_of(metric):
+    """Method -> its mean over all holes."""
+    return {name: table.mean(name, metric) for name in fills}
+
+
+psnr, seam = mean_of("psnr"), mean_of("seam")
+cl.claim("the mean fill has the lowest PSNR", min(psnr, key=psnr.get) == "mean")
+cl.claim("the mean fill has the most visible seam", max(seam, key=seam.get) == "mean")
+cl.claim("the membrane beats Telea", psnr["harmonic"] > psnr["Telea"])
+
+# %% [markdown]
+# The network wins in PSNR. Yet look again at the row of pictures above: was it the
+# sharpest? Numbers by the size of the hole show where the advantage lies.
+
+# %%
+print(table.by_bucket("hole_psnr"))
+
+# %% [markdown]
+# ## What PSNR rewards
+#
+# Time for the honest failure, and this time the *measure* fails. A bison stands on a
+# meadow, and we cut a square out of the grass. Fill A is the membrane. Fill B copies
+# grass from 130 pixels to the left. Which one would you hang on the wall, and which one
+# will have the better PSNR?
+
+# %%
+meadow = cl.photos.square(cl.photos.load("bison"), 256)
+cut = torch.zeros(1, 1, 256, 256)
+cut[..., 190:254, 150:214] = 1
+smooth = cl.fills.harmonic(meadow, cut)
+copied = cl.composite(meadow.roll(130, dims=-1), meadow, cut)
+for name, result in {"A, membrane": smooth, "B, copied grass": copied}.items():
+    found = cl.evaluation.score(result, meadow, cut)
+    print(
+        f"{name:16} hole PSNR {found.hole_psnr.item():5.2f} dB, "
+        f"VGG {found.vgg.item():.4f}"
+    )
+cl.pictures.grid({"hole": cl.pictures.hatched(meadow, cut), "A": smooth, "B": copied})
+
+# %% [markdown]
+# B is hard to find even if you know where to look; A is a blurred patch. PSNR prefers A
+# by more than four decibels; the VGG distance prefers B.
+#
+# Why? Call the true grass $t$ and the copied grass $c$: two random textures with the same
+# mean $\mu$ and variance $\sigma^2$, independent of each other. The flat fill $\mu$ makes
+# the squared error $E(t-\mu)^2 = \sigma^2$. The perfect but independent texture makes
+# $E(t-c)^2 = 2\sigma^2$: twice as much. In decibels that is $10\log_{10}2 = 3.01$ dB
+# **less for being realistic**. On pure noise we should find just this number.
+
+# %%
+texture = run.generator("texture")
+true, other = torch.randn(2, 1_000_000, generator=texture, dtype=torch.float64)
+flat_error, real_error = true.square().mean(), (true - other).square().mean()
+loss = 10 * torch.log10(real_error / flat_error)
+cl.close("decibels lost by a perfect texture", loss, 3.01, 0.02)
+found = cl.evaluation.hole_psnr(
+    torch.cat([smooth, copied]), meadow.expand(2, -1, -1, -1), cut.expand(2, -1, -1, -1)
+)
+cl.claim(
+    "on the meadow PSNR prefers the blur by more than 3 dB",
+    (found[0] - found[1]).item() > 3,
+)
+
+# %% [markdown]
+# So a network that is trained to make the squared error small learns to paint the mean
+# of everything that could be there: fog. This explains half of the course. Lesson 02
+# takes losses apart, lessons 05 and 06 train a critic that punishes fog, lesson 06 copies
+# grass on purpose. And it is why our tables never print PSNR alone.
+
+# %% [markdown]
+# ## How the lessons work
+#
+# - `cl.claim` printed every ✓ above. It *raises* when the statement is false, so a
+#   sentence in this course cannot rot unnoticed: all notebooks run in automatic tests.
+# - `cl.close` does the same for a number that differs a little between processors.
+# - `cl.show_source` shows the library's own code. What you read is what runs.
+# - Exercises are checked at once. An empty answer is no error: the lesson goes on with
+#   the reference answer, so *Run All* always works.
+# - Every explorer has a picture beside it, for readers without a kernel.
+
+# %% [markdown]
+# ## Exercises
+#
+# ### Exercise 00.1 · Put the known pixels back
+#
+# *Warm up · difficulty 1 of 3 · 3 minutes*
+#
+# A network predicts every pixel; only those in the hole may be used.
+#
+# <details><summary>Hint 1</summary>
+#
+# `torch.where(condition, a, b)` takes `a` where the condition is true.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The hole has one channel and broadcasts over three; `hole.bool()` is the condition.
+#
+# </details>
+
+
+# %% tags=["exercise-00.1"]
+def put_back(
+    prediction: torch.Tensor, image: torch.Tensor, hole: torch.Tensor
+) -> torch.Tensor:
+    """The prediction where the hole is 1, the image where it is 0.
+
+    Shapes (N, 3, H, W), (N, 3, H, W), (N, 1, H, W). The image may hold NaN under the
+    hole and the prediction NaN outside it: none of them may reach the result.
+    """
+    raise NotImplementedError
+
+
+put_back = cl.check("00.1", put_back)
+
+# %% [markdown]
+# ### Exercise 00.2 · The mean fill, for a batch
+#
+# *Build · difficulty 2 of 3 · 8 minutes*
+#
+# Our loops took one picture. Write the mean fill for a batch in which every picture has
+# its own hole, without a loop.
+#
+# <details><summary>Hint 1</summary>
+#
+# Sum over height and width with `.sum((2, 3), keepdim=True)`, after the hidden pixels
+# have been replaced by 0.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The number of known pixels is `(1 - hole).sum((2, 3), keepdim=True)`, one for each
+# picture. Finish with `torch.where`.
+#
+# </details>
+
+
+# %% tags=["exercise-00.2"]
+def mean_fill(image: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """Fill each picture's hole with the mean colour of its own known pixels.
+
+    Shapes (N, 3, H, W) and (N, 1, H, W), 1 = missing. Hidden pixels may hold NaN. Each
+    picture has at least one known pixel. Known pixels are returned unchanged.
+    """
+    raise NotImplementedError
+
+
+mean_fill = cl.check("00.2", mean_fill)
+
+# %% [markdown]
+# ### Exercise 00.3 · The best constant
+#
+# *Analyse · difficulty 2 of 3 · 7 minutes*
+#
+# You may paint the whole hole in *one* grey value, and you know the true pixels. Which
+# value makes the mean squared error smallest, and which the mean absolute error? (PSNR
+# is the first in disguise; L1 is the second.)
+#
+# <details><summary>Hint 1</summary>
+#
+# Set the derivative of the mean of $(t - c)^2$ with respect to $c$ to zero.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The derivative of $|t - c|$ is +1 or -1: the best $c$ has as many values above as below.
+# With an even count, take the lower of the two middle values, as `torch.median` does.
+#
+# </details>
+
+
+# %% tags=["exercise-00.3"]
+def best_constant(values: torch.Tensor, error: str) -> torch.Tensor:
+    """The number that is nearest to all values, as a tensor without dimensions.
+
+    ``error`` is "squared" or "absolute": the mean error to make smallest. Among equally
+    good numbers for "absolute", the smallest that is one of the values.
+    """
+    raise NotImplementedError
+
+
+best_constant = cl.check("00.3", best_constant)
+
+# %% [markdown]
+# ### Exercise 00.4 · One sweep of the membrane
+#
+# *Stretch · difficulty 3 of 3 · 12 minutes*
+#
+# Turn the inner loops of `harmonic_naive` into tensor operations: one sweep over all
+# missing pixels at once.
+#
+# <details><summary>Hint 1</summary>
+#
+# Pad the picture with a frame of zeros (`torch.nn.functional.pad`) and add four shifted
+# views of it.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# How many neighbours lie in the picture? Do the same with a picture of ones, and divide.
+#
+# </details>
+
+
+# %% tags=["exercise-00.4"]
+def sweep(values: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """Replace each missing pixel by the mean of its neighbours in the picture.
+
+    Shapes (H, W) and (H, W), 1 = missing, at least 2 pixels in all; the neighbours are
+    those above, below, left and right, as they were before the sweep. Known pixels are
+    returned unchanged.
+    """
+    raise NotImplementedError
+
+
+sweep = cl.check("00.4", sweep)
+
+# %% [markdown]
+# Your sweep (or the reference's) on the picture from the start: 400 sweeps reach what the
+# library solves at once.
+
+# %%
+swept = torch.where(gap.bool(), 0, grey)
+for _ in range(400):
+    swept = sweep(swept, gap)
+print(swept.round(decimals=6).int())
+cl.claim(
+    "your membrane is the one computed by hand",
+    torch.equal(swept.round(decimals=6)[1], torch.tensor([10.0, 26, 54, 70]).double()),
+)
+
+# %% [markdown]
+# ## Self-quiz
+#
+# **1.** What does `mean` fill if a colleague's hole holds 1 where the picture is *known*?
+#
+# <details><summary>Answer</summary>
+#
+# The known pixels, with the mean colour of the missing ones, which are garbage. Nothing
+# crashes. Lesson 01 shows what that costs.
+#
+# </details>
+#
+# **2.** Why does the course hide pixels with `torch.where`, not `image * (1 - hole)`?
+#
+# <details><summary>Answer</summary>
+#
+# Because NaN × 0 and infinity × 0 are NaN: multiplying lets the hidden pixels through.
+#
+# </details>
+#
+# **3.** Two fills of a lawn: a blur with 22 dB and sharp grass with 18 dB. Which is worse?
+#
+# <details><summary>Answer</summary>
+#
+# PSNR does not say. An independent but perfect texture loses 3 dB against its own mean, and
+# more when its colour is a little off. Look, and read a perceptual distance too.
+#
+# </details>
+#
+# **4.** What would have happened in the table to a method that peeks under the hole?
+#
+# <details><summary>Answer</summary>
+#
+# Its pictures had NaN there, so it would have returned NaN, and the evaluation would have
+# stopped with an error that names it.
+#
+# </details>
+
+# %% [markdown]
+# ## Summary
+#
+# An image is `(N, 3, H, W)` in [0, 1]; a hole is `(N, 1, H, W)` with 1 = missing, and what
+# it hides never leaks. The mean ignores place; the membrane solves one equation for each
+# missing pixel; Telea carries colours inwards; a small network guesses the large shapes
+# and paints fog where it is unsure. That is no accident: squared error is smallest for the
+# mean of all answers, so PSNR prefers a blur to a perfect texture by 3 dB. Every table
+# here shows more than PSNR, and every claim is executed.
+#
+# **Next:** lesson 01 makes the holes themselves.
+#
+# ## References
+#
+# - A. Telea, *An image inpainting technique based on the fast marching method*, 2004.
+# - Z. Wang et al., *Image quality assessment: from error visibility to structural
+#   similarity*, 2004 (SSIM).
+# - R. Zhang et al., *The unreasonable effectiveness of deep features as a perceptual
+#   metric*, 2018 (the VGG distance follows its idea).
+# - In this course: [fills](../course_lib/fills.py), [evaluation](../course_lib/evaluation.py),
+#   [tensors](../course_lib/tensors.py), [the hole painter](../course_lib/widgets/painter.py).
