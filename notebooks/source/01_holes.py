@@ -24,8 +24,8 @@ run = cl.start("01")
 # %% [markdown]
 # ## The problem
 #
-# In lesson 00 a fill got a number, such as 21 dB. What would change it most: another
-# fill, or another hole? We take one photo and one fill, the membrane, and let exactly
+# In lesson 00 every fill got a number, its PSNR. What would change it most: another fill,
+# or another hole? We take one photo and one fill, the membrane, and let exactly
 # 15 % be missing three times: as a square, as brush strokes, as irregular bands.
 # The library makes the three holes; we build each of them below.
 
@@ -651,8 +651,8 @@ except cl.holes.HoleError as error:
 
 # %% [markdown]
 # **2. Resizing a hole like a photo.** Bilinear interpolation makes grey pixels, which are
-# a little missing. `grey` is a hole of 256 px brought to 64 px that way, `hole` the
-# same by nearest neighbour.
+# a little missing. `grey` is a hole of 256 px brought to 64 px that way and stored in 8
+# bits, `hole` the same by nearest neighbour.
 
 # %%
 big = cl.holes.strokes(20, 256, run.generator("big"))
@@ -660,9 +660,11 @@ hole = cl.holes.resize(big, 64)
 grey = torch.nn.functional.interpolate(
     big, (64, 64), mode="bilinear", align_corners=False, antialias=True
 )
+grey = (255 * grey).round() / 255
 between = (grey > 0) & (grey < 1)
-values = grey.unique().numel()
-print(f"{between.sum() / 20:.0f} grey pixels a hole, {values} different values")
+print(
+    f"{hole.sum() / 20:.0f} missing pixels a hole, {between.sum() / 20:.0f} grey ones"
+)
 
 # %% [markdown]
 # What do they do? A blend `image * (1 - grey)` lets a little of the hidden photo through.
@@ -680,7 +682,7 @@ views["divided"] = back
 cl.pictures.grid({name: view[5:6] for name, view in views.items()}, scale=3)
 
 # %% [markdown]
-# Nearly a third of what was hidden is there to be read, and a network can learn to read
+# Over a quarter of what was hidden is there to be read, and a network can learn to read
 # it. Its score is then a score for reading, not for inventing. And known pixels, which
 # were to stay bit-exact, are altered.
 #
