@@ -212,8 +212,8 @@ def evaluate(
     unknown = [name for name in metrics if name not in MEASURES]
     if unknown:
         raise ContractError(
-            f"metrics holds {', '.join(unknown)}, expected some of {', '.join(METRICS)}: "
-            "choose among these"
+            f"metrics holds {', '.join(unknown)}, expected some of "
+            f"{', '.join(METRICS)}: choose among these"
         )
     check_image(images, "images")
     pick = torch.arange(len(benchmark)) % len(images)

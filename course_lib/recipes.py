@@ -162,6 +162,8 @@ def _initialise(network: torch.nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:  # drawn when the layer was made, without a seed
+                torch.nn.init.zeros_(module.bias)
 
 
 def _warm_cosine(progress: float) -> float:

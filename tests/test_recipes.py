@@ -1,0 +1,143 @@
+"""How shipped files are made: reproducible batches, exact resume, honest cards."""
+
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from course_lib import holes, photos, recipes
+from course_lib.networks import UNet
+from course_lib.recipes import Stage
+from course_lib.tensors import check_hole, check_image
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Three photographs instead of all, and checkpoints of our own."""
+    few = photos.collection("train", limit=3)
+    monkeypatch.setattr(photos, "collection", lambda _: few)
+    monkeypatch.setattr(recipes, "CHECKPOINTS", tmp_path)
+
+
+def tiny() -> UNet:
+    return UNet(channels=(4, 6), kernels=(3, 3))
+
+
+def weights(network: UNet) -> Tensor:
+    return torch.cat(
+        [value.flatten().double() for value in network.state_dict().values()]
+    )
+
+
+STAGES = (Stage(3, 4, 16), Stage(2, 2, 32))
+
+
+def test_every_recipe_says_what_it_makes_and_an_unknown_one_lists_them(capsys):
+    assert all(recipe.__doc__ for recipe in recipes.RECIPES.values())
+    assert recipes.main(["start_unet", "nothing"]) == 2
+    said = capsys.readouterr().out
+    assert "unknown: nothing" in said
+    assert all(name in said for name in recipes.RECIPES)
+
+
+def test_main_makes_what_is_named_or_all(monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+    for name in ("a", "b"):
+        monkeypatch.setitem(recipes.RECIPES, name, lambda name=name: made.append(name))
+    for name in ("occlusions", "start_unet"):
+        monkeypatch.delitem(recipes.RECIPES, name)
+    assert recipes.main(["b"]) == recipes.main([]) == 0
+    assert made == ["b", "a", "b"]
+
+
+def test_batches_are_pictures_with_strokes_and_boxes_and_repeat():
+    def two(seed: int) -> list[Tensor]:
+        stream = recipes.training_batches(
+            Stage(9, 5, 24), torch.Generator().manual_seed(seed)
+        )
+        return [part for batch in (next(stream), next(stream)) for part in batch]
+
+    image, hole, *_ = once = two(0)
+    assert check_image(image).shape == (5, 3, 24, 24)
+    assert check_hole(hole).shape == (5, 1, 24, 24)
+    assert (holes.ratio(hole) > 0).all()
+    for sample in hole[3:, 0]:  # the second half are boxes
+        rows, columns = sample.nonzero().T
+        area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+        assert len(rows) == area
+    assert all(map(torch.equal, once, two(0)))
+    assert not torch.equal(image, two(1)[0])
+    assert not torch.equal(image, once[2])
+
+
+def test_the_rate_rises_shortly_and_falls_to_two_per_cent():
+    rates = [recipes._warm_cosine(k / 1000) for k in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1, abs=0.01)
+    assert rates.index(max(rates)) == pytest.approx(20, abs=2)
+    assert all(a >= b for a, b in pairwise(rates[20:]))
+    assert rates[-1] == pytest.approx(0.02)
+    assert recipes._warm_cosine(1.5) == pytest.approx(0.02)
+
+
+def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
+    first = tiny()
+    history = recipes.train_fill(first, "first", STAGES, rate=1e-3)
+    assert history.steps == 5
+    assert set(history.losses) == {"loss", "hole"}
+    second, whole = tiny(), recipes.training_batches
+
+    def cut(stage: Stage, generator: torch.Generator) -> Iterator[recipes.Batch]:
+        for number, batch in enumerate(whole(stage, generator)):
+            if number == 1:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(recipes, "training_batches", cut)
+    with pytest.raises(SystemExit, match="second: stopped at step 2; call again"):
+        recipes.train_fill(second, "second", STAGES, rate=1e-3)
+    monkeypatch.setattr(recipes, "training_batches", whole)
+    again = tiny()
+    resumed = recipes.train_fill(again, "second", STAGES, rate=1e-3)
+    assert resumed.losses == history.losses
+    assert torch.equal(weights(again), weights(first))
+
+
+def test_a_card_says_how_it_was_trained():
+    history = recipes.train_fill(tiny(), "tiny", STAGES, rate=1e-3)
+    facts = recipes.training_facts(history, STAGES, seed=3)
+    assert facts["seed"] == 3
+    assert facts["steps"] == [
+        {"steps": 3, "batch": 4, "size": 16},
+        {"steps": 2, "batch": 2, "size": 32},
+    ]
+    assert facts["minutes"] == pytest.approx(history.seconds / 60, abs=0.06)
+    assert str(len(photos.names("train"))) in facts["data"]
+    assert {"commit", "device", "torch", "python"} <= set(facts)
+
+
+def test_occlusions_are_made_of_moving_training_photos(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(holes, "OCCLUSIONS", tmp_path / "new" / "sheet.png")
+    monkeypatch.setattr(holes, "OCCLUSION_SIDE", 64)
+    asked = []
+    load = photos.load
+
+    def flow(first: Tensor, second: Tensor) -> Tensor:  # a false one, but fast
+        shift = torch.zeros(1, 2, 64, 64)
+        shift[..., 30:34, 28:36] = 6.0 * (len(asked) % 3 - 1)
+        return shift
+
+    monkeypatch.setattr(holes, "optical_flow", flow)
+    monkeypatch.setattr(photos, "load", lambda name: asked.append(name) or load(name))
+    recipes.occlusions()
+    sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
+    assert sheet.shape == (6 * 64, 8 * 64)
+    assert set(asked) <= set(photos.names("train"))
+    tiles = sheet.reshape(6, 64, 8, 64).any((1, 3))
+    assert tiles.all()
