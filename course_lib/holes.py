@@ -113,7 +113,7 @@ def _walks(
     most = vertices[1]
     mean_turn, spread = 2 * math.pi / 5, 2 * math.pi / 15
     draw = torch.rand(count, most, 2, generator=generator)
-    around = mean_turn + spread * (2 * draw[:, :1, 0] - 1)  # one centre for a stroke
+    around = mean_turn + spread * (2 * draw[:, :1, 1] - 1)  # one centre for a stroke
     angle = around + spread * (2 * draw[..., 0] - 1)
     back = torch.arange(most) % 2 == 0
     angle = torch.where(back, 2 * math.pi - angle, angle)
