@@ -1,4 +1,4 @@
-"""How every shipped file of weights was made: ``course.py weights NAME`` repeats it.
+"""How the shipped weights and pictures are made: ``course.py weights NAME`` repeats it.
 
 A recipe can be interrupted and called again: it goes on from its checkpoint.
 """
@@ -17,10 +17,10 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
-from course_lib import evaluation, holes, photos, training, zoo
+from course_lib import evaluation, fills, holes, photos, pictures, training, zoo
 from course_lib.networks import UNet
-from course_lib.session import ROOT
-from course_lib.tensors import hide
+from course_lib.session import ASSETS, ROOT, start
+from course_lib.tensors import composite, hide
 
 CHECKPOINTS = ROOT / ".cache" / "checkpoints"
 Batch = tuple[Tensor, Tensor]
@@ -71,9 +71,47 @@ def occlusions() -> None:
     sheet.save(holes.OCCLUSIONS, optimize=True)
 
 
+def figures() -> None:
+    """The title pictures of lessons 00 and 01, and of the README."""
+    draw = torch.Generator().manual_seed
+    ibex = photos.square(photos.load("nubian_ibex"), 192)
+    hole = holes.strokes(1, 192, start("00").generator("first hole"), width=(0.1, 0.12))
+    _figure("00_start_here", _four_fills(ibex, hole), 1.0)
+    columns = photos.square(photos.load("lincolnmemorial"), 192)
+    shapes = {
+        "square": holes.rectangles(1, 192, draw(2), side=(0.387, 0.387)),
+        "brush strokes": holes.strokes(1, 192, draw(2)),
+        "irregular": holes.irregular(1, 192, draw(2)),
+    }
+    kinds = {
+        name: pictures.hatched(columns, holes.grow(shape, torch.tensor([0.15])))
+        for name, shape in shapes.items()
+    }
+    _figure("01_holes", {"the photo": columns, **kinds}, 1.0)
+    chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
+    images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
+    painted = holes.strokes(3, 160, draw(5), per_picture=(1, 1), width=(0.12, 0.14))
+    _figure("readme", _four_fills(images, painted), 1.0)
+
+
+def _four_fills(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    network = zoo.load("start_unet")
+    methods = {"mean": fills.mean, "membrane": fills.harmonic, "Telea": fills.telea}
+    made = {name: fill(image, hole) for name, fill in methods.items()}
+    made["small network"] = composite(network(image, hole), image, hole)
+    return {"a hole": pictures.hatched(image, hole), **made}
+
+
+def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:
+    drawn = pictures.grid(columns, scale=scale).pixels
+    path = ASSETS / "figures" / f"{name}.png"
+    path.write_bytes(pictures.png(drawn, limit=150_000))
+
+
 RECIPES: dict[str, Callable[[], None]] = {
     "occlusions": occlusions,
     "start_unet": start_unet,
+    "figures": figures,
 }
 
 
@@ -126,9 +164,9 @@ def train_fill(
 
 def training_batches(stage: Stage, generator: torch.Generator) -> Iterator[Batch]:
     """Crops of the training photos with holes: half strokes, half rectangles."""
-    pictures = photos.collection("train")
+    crops = photos.collection("train")
     while True:
-        image = pictures.crops(stage.batch, stage.size, generator)
+        image = crops.crops(stage.batch, stage.size, generator)
         half = stage.batch // 2
         drawn = holes.strokes(stage.batch - half, stage.size, generator)
         boxes = holes.rectangles(half, stage.size, generator, side=(0.15, 0.5))
@@ -143,7 +181,9 @@ def scores(network: torch.nn.Module) -> dict[str, Any]:
     """
     network = network.eval().cpu()
     table = evaluation.evaluate(
-        {"network": network}, photos.squares("evaluation", 128), holes.benchmark(128, 20)
+        {"network": network},
+        photos.squares("evaluation", 128),
+        holes.benchmark(128, 20),
     )
     cells = {
         metric: [[round(value, 4) for value in row] for row in found.tolist()]

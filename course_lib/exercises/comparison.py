@@ -60,7 +60,8 @@ def gradient_difference(
     found = _gradients(answer, answer_inputs)
     right = _gradients(target, target_inputs)
     for number, (ours, theirs) in enumerate(zip(found, right, strict=True), start=1):
-        text = difference(ours, theirs, atol, rtol, f" for the {_ORDINAL[number]} input")
+        where = f" for the {_ORDINAL[number]} input"
+        text = difference(ours, theirs, atol, rtol, where)
         if text:
             text = text.replace("your answer", "the gradient")
             return f"the value is right, its gradient is not: {text}"
