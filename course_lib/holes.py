@@ -141,31 +141,66 @@ def _capsules(
     end: Tensor,
     radius: Tensor,
 ) -> Tensor:
-    """Draw thick round segments; each touches only the pixels of its bounding box."""
+    """Draw thick round segments: in each row of pixels, one is a run from x to x."""
     height, width = size
-    top_left = (torch.minimum(start, end) - radius[:, None]).floor().clamp(min=0)
-    limit = torch.tensor([height - 1.0, width - 1.0])
-    low = torch.minimum(top_left, limit).long()
-    reach = torch.maximum(start, end) + radius[:, None]
-    high = torch.minimum(reach.ceil(), limit).long()
-    box = high - low + 1
-    area = box.prod(1)
-    segment = torch.arange(len(area)).repeat_interleave(area)
-    first = (area.cumsum(0) - area).repeat_interleave(area)
-    place = torch.arange(int(area.sum())) - first
-    y = low[segment, 0] + place // box[segment, 1]
-    x = low[segment, 1] + place % box[segment, 1]
+    low = (torch.minimum(start[:, 0], end[:, 0]) - radius - 0.5).ceil().clamp(min=0)
+    high = (torch.maximum(start[:, 0], end[:, 0]) + radius - 0.5).floor()
+    rows = (high.clamp(max=height - 1) - low + 1).clamp(min=0).long()
+    segment = torch.arange(len(rows)).repeat_interleave(rows)
+    first = (rows.cumsum(0) - rows).repeat_interleave(rows)
+    y = low.long()[segment] + torch.arange(len(segment)) - first
+    left, right = _runs(y + 0.5, start[segment], end[segment], radius[segment])
+    left = (left - 0.5).ceil().clamp(0, width).long()
+    right = (right - 0.5).floor().clamp(-1, width - 1).long() + 1
+    row = which[segment] * height + y
+    edges = torch.zeros(count * height, width + 1)
+    some = left < right
+    for x, sign in ((left, 1.0), (right, -1.0)):  # a run opens, and closes
+        change = torch.full((int(some.sum()),), sign)
+        edges.index_put_((row[some], x[some]), change, accumulate=True)
+    return (edges.cumsum(1)[:, :width] > 0).float().view(count, 1, height, width)
+
+
+def _runs(
+    y: Tensor, start: Tensor, end: Tensor, radius: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the line at height ``y`` enters and leaves a capsule; inf, -inf if not.
+
+    A capsule is two discs and the band between them; it is convex, so that the
+    leftmost entry and the rightmost exit of the three are its own.
+    """
     along = end - start
-    dy, dx = y + 0.5 - start[segment, 0], x + 0.5 - start[segment, 1]
-    square = along.square().sum(1).clamp(min=1e-9)[segment]
-    t = ((dy * along[segment, 0] + dx * along[segment, 1]) / square).clamp(0, 1)
-    gap_y = dy - t * along[segment, 0]
-    gap_x = dx - t * along[segment, 1]
-    near = gap_y.square() + gap_x.square() <= radius[segment].square()
-    hole = torch.zeros(count, 1, height, width)
-    flat = (which[segment] * height + y) * width + x
-    hole.view(-1)[flat[near]] = 1
-    return hole
+    length = along.norm(dim=1).clamp(min=1e-9)
+    dy, dx = (along / length[:, None]).unbind(1)
+    lefts, rights = [], []
+    for centre in (start, end):
+        half = (radius.square() - (y - centre[:, 0]).square()).sqrt()  # NaN: no disc
+        lefts.append((centre[:, 1] - half).nan_to_num(math.inf))
+        rights.append((centre[:, 1] + half).nan_to_num(-math.inf))
+    # in the band: |across| <= radius and 0 <= forward <= length, both linear in x
+    rise = y - start[:, 0]
+    band = [_between(dy, -dx * rise, -radius, radius)]
+    band += [_between(dx, dy * rise, torch.zeros_like(length), length)]
+    lefts.append(start[:, 1] + torch.maximum(band[0][0], band[1][0]))
+    rights.append(start[:, 1] + torch.minimum(band[0][1], band[1][1]))
+    empty = (lefts[2] > rights[2]) | (length < 1e-6)  # a point has no band
+    lefts[2] = lefts[2].masked_fill(empty, math.inf)
+    rights[2] = rights[2].masked_fill(empty, -math.inf)
+    return torch.stack(lefts).amin(0), torch.stack(rights).amax(0)
+
+
+def _between(
+    slope: Tensor, offset: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The x with ``low <= slope * x + offset <= high``: from and to."""
+    flat = slope.abs() < 1e-7
+    safe = torch.where(flat, 1.0, slope)
+    one, two = (low - offset) / safe, (high - offset) / safe
+    inside = (low <= offset) & (offset <= high)
+    everywhere = torch.where(inside, math.inf, -math.inf)
+    left = torch.where(flat, -everywhere, torch.minimum(one, two))
+    right = torch.where(flat, everywhere, torch.maximum(one, two))
+    return left, right
 
 
 # -------------------------------------------------------------- holes from optical flow
