@@ -87,7 +87,9 @@ def strokes(
 
     After algorithm 1 of Yu et al. 2019 with the constants of their code: each stroke
     has ``vertices`` joints; it turns by about 72 degrees to one side, then to the
-    other; a segment is about an eighth of the diagonal long; joints are round. The
+    other; a segment is about an eighth of the diagonal long; joints are round; half
+    of the strokes are mirrored in rows, half in columns (the published code means to
+    and does not, so that its strokes all drift one way). The
     brush ``width`` is a share of the picture's geometric mean side, because the
     published 12 to 40 pixels fit 256-pixel pictures only. Every hole has at least
     one pixel.
@@ -130,7 +132,10 @@ def _walks(
         joints.append(position)
     number = torch.randint(vertices[0], most + 1, (count, 1), generator=generator)
     brush = torch.rand(count, generator=generator)
-    return torch.stack(joints, 1), brush, torch.arange(most) < number
+    mirrored = torch.rand(count, 1, 2, generator=generator) < 0.5
+    points = torch.stack(joints, 1)
+    points = torch.where(mirrored, scale - points, points)
+    return points, brush, torch.arange(most) < number
 
 
 def _capsules(

@@ -40,7 +40,7 @@ def start_unet() -> None:
     network = UNet()
     stages = (Stage(8_000, 16, 64), Stage(4_000, 8, 128))
     history = train_fill(network, "start_unet", stages, rate=1e-3)
-    facts = training_facts(history, stages, seed=0)
+    facts = training_facts("start_unet", history, stages, seed=0)
     facts["loss"] = "L1, size-averaged: 1 on known pixels, 6 in the hole; Adam 1e-3"
     facts["scores"] = scores(network)
     zoo.save(network, "start_unet", {"class": "UNet", "arguments": {}}, facts)
@@ -135,6 +135,10 @@ def train_fill(
     )
     generator = torch.Generator().manual_seed(seed)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    checkpoint = CHECKPOINTS / f"{name}.pt"
+    if not checkpoint.exists():  # a card names the code that the training began with
+        CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+        checkpoint.with_suffix(".commit").write_text(_commit())
 
     def step(batch: Batch) -> dict[str, Tensor]:
         image, hole = (part.to(accelerator.device) for part in batch)
@@ -155,7 +159,7 @@ def train_fill(
             training_batches(stage, generator),
             steps=done,
             state=state | {"generator": generator},
-            checkpoint=CHECKPOINTS / f"{name}.pt",
+            checkpoint=checkpoint,
         )
         if history.interrupted:
             raise SystemExit(f"{name}: stopped at step {history.steps}; call again")
@@ -213,14 +217,14 @@ def _warm_cosine(progress: float) -> float:
 
 
 def training_facts(
-    history: training.History, stages: tuple[Stage, ...], seed: int
+    name: str, history: training.History, stages: tuple[Stage, ...], seed: int
 ) -> dict[str, Any]:
     """What a card says about how its weights were trained."""
     device = Accelerator().device
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "seed": seed,
-        "commit": _commit(),
+        "commit": (CHECKPOINTS / f"{name}.commit").read_text(),
         "device": named,
         "minutes": round(history.seconds / 60, 1),
         "steps": [vars(stage) for stage in stages],
