@@ -36,7 +36,10 @@ def harmonic(image: Tensor, hole: Tensor) -> Tensor:
 
 
 def biharmonic(image: Tensor, hole: Tensor) -> Tensor:
-    """The smoothest plate: continues slopes into the hole; scikit-image."""
+    """The smoothest plate: continues slopes into the hole; scikit-image.
+
+    No darker and no brighter than the known pixels of the picture.
+    """
     from skimage.restoration import inpaint_biharmonic
 
     return _each(
@@ -123,8 +126,6 @@ def _each(
     missing = hole.detach().cpu().numpy()[:, 0] > 0
     result = [
         fill(np.ascontiguousarray(picture.transpose(1, 2, 0)), gap)
-        if gap.any()
-        else picture.transpose(1, 2, 0)
         for picture, gap in zip(pictures, missing, strict=True)
     ]
     filled = torch.from_numpy(np.stack(result).transpose(0, 3, 1, 2)).clamp(0, 1)

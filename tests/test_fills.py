@@ -237,6 +237,17 @@ def test_biharmonic_reproduces_a_cubic():
     assert (fills.harmonic(image, hole) - image).abs().max() > 1e-3
 
 
+def test_biharmonic_continues_a_slope_up_to_the_brightest_known_pixel():
+    ramp = torch.linspace(0.1, 0.9, 12, dtype=torch.float64).expand(1, 3, 10, 12)
+    image = torch.cat([ramp, ramp.flip(-1)], -1)
+    hole = torch.zeros(1, 1, 10, 24, dtype=torch.float64)
+    hole[..., 6:18] = 1  # the rim has 0.46
+    assert fills.harmonic(image, hole)[..., 6:18].max() < 0.47
+    assert fills.biharmonic(image, hole)[..., 6:18].max() < 0.47
+    image[..., 0] = 1.0
+    assert fills.biharmonic(image, hole)[..., 6:18].max() > 0.6
+
+
 # ---------------------------------------------------------------------------- OpenCV
 
 needs_opencv = pytest.mark.skipif("Telea" not in fills.available(), reason="no OpenCV")

@@ -290,6 +290,18 @@ def test_no_picture_and_no_folder_are_errors(tmp_path: Path):
         photos.collection("training")
 
 
+def test_a_large_photo_is_kept_smaller_and_whole(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(photos, "KEPT_SIDE", 20)
+    large = Image.fromarray(colours(5, 10)).resize((80, 40), Image.Resampling.NEAREST)
+    large.save(tmp_path / "large.png")
+    Image.fromarray(colours(20, 60)).save(tmp_path / "small.png")
+    kept, small = photos.collection(f"folder:{tmp_path}").pictures
+    assert kept.shape == (3, 20, 40)
+    corners = kept[:, ::19, ::39].permute(1, 2, 0).numpy()
+    assert np.array_equal(corners, colours(5, 10)[::4, ::9])
+    assert np.array_equal(small.permute(1, 2, 0).numpy(), colours(20, 60))
+
+
 def test_a_bundled_split_is_a_collection():
     found = photos.collection("train", limit=2)
     assert found.names == photos.names("train")[:2]

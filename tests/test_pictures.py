@@ -66,7 +66,8 @@ def test_a_limit_reduces_colours_only_as_far_as_needed():
         )
     assert colours == sorted(colours, reverse=True)
     assert 200 < colours[0] <= 256
-    assert 16 <= colours[2] < 128
+    assert 32 < colours[1] <= 64
+    assert 16 <= colours[2] <= 32
 
 
 def test_a_palette_keeps_few_colours_exact():
