@@ -164,7 +164,7 @@ def test_capsules_are_the_pixels_near_a_segment(monkeypatch, size):
     assert set(which.tolist()) == set(range(count))
 
 
-def test_a_stroke_walks_back_and_forth_inside_the_picture():
+def test_a_stroke_is_a_zigzag_inside_the_picture_and_drifts_any_way():
     points, brush, used = holes._walks(200, (4, 11), 60, 90, seeded())
     assert (points >= 0).all()
     assert (points <= torch.tensor([60.0, 90.0])).all()
@@ -174,11 +174,17 @@ def test_a_stroke_walks_back_and_forth_inside_the_picture():
     step = points[:, 1:] - points[:, :-1]
     inside = ((points > 0) & (points < torch.tensor([60.0, 90.0]))).all(-1)
     free = inside[:, 1:] & (step.norm(dim=-1) > 1e-3)
-    turn = torch.atan2(step[..., 0], step[..., 1]) % (2 * math.pi)
-    low, high = math.radians(72 - 48 - 0.1), math.radians(72 + 48 + 0.1)
-    forth = torch.where(torch.arange(11) % 2 == 0, 2 * math.pi - turn, turn)[free]
-    assert low <= forth.min() < math.radians(50)
-    assert math.radians(100) < forth.max() <= high
+    zigzag = torch.where(torch.arange(11) % 2 == 0, -1, 1) * step[..., 0]
+    rising = ((zigzag > 0) | ~free).all(1)
+    falling = ((zigzag < 0) | ~free).all(1)
+    assert (rising | falling).all()
+    steep = torch.atan2(step[..., 0].abs(), step[..., 1]).rad2deg()
+    right = (((steep > 24 - 0.1) & (steep < 120 + 0.1)) | ~free).all(1)
+    left = (((steep > 60 - 0.1) & (steep < 156 + 0.1)) | ~free).all(1)
+    assert (right | left).all()
+    drift = torch.where(free, step[..., 1], 0.0).sum(1)  # both ways, up and down first
+    for half in (drift > 0, rising & ~falling):
+        assert 60 < half.sum() < 140
     unit = math.hypot(60, 90) / 8
     assert step.norm(dim=-1).max() <= 2 * unit + 1e-3
     assert abs(step.norm(dim=-1)[free].mean() - unit) < 0.25 * unit
