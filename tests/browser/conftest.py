@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import write_painter_notebook
+from lab import write_explorer_notebook, write_painter_notebook
 from labserver import BROWSER_ARGUMENTS, find_browser, lab_server
 
 from course import BROWSERS
@@ -28,9 +28,11 @@ def lab_root(tmp_path_factory):
     if (PROJECT / "notebooks").is_dir():
         shutil.copytree(PROJECT / "notebooks", root / "notebooks", ignore=keep)
     (root / "notebooks").mkdir(exist_ok=True)
-    if (PROJECT / "assets").is_dir():
-        (root / "assets").symlink_to(PROJECT / "assets")
+    figures = Path("assets") / "figures"  # the server refuses links that leave its root
+    if (PROJECT / figures).is_dir():
+        shutil.copytree(PROJECT / figures, root / figures)
     write_painter_notebook(root / "painter.ipynb")
+    write_explorer_notebook(root / "explorer.ipynb")
     return root
 
 

@@ -1,4 +1,4 @@
-"""What a test does in JupyterLab: open a notebook, run it, use a painter in it."""
+"""What a test does in JupyterLab: open a notebook, run it, use an explorer in it."""
 
 import io
 from collections.abc import Callable
@@ -38,9 +38,25 @@ ASK_KERNEL = """async (code) => {
 }"""
 
 
+TITLE_PICTURE = '.jp-Notebook img[src*="figures"]'
+PICTURES = """async () => {
+  const found = [...document.querySelectorAll('.jp-Notebook img')];
+  await Promise.all(found.map((image) => image.decode().catch(() => null)));
+  return found.map(({ src, naturalWidth }) => [src.slice(0, 80), naturalWidth]);
+}"""
+
+
 def write_painter_notebook(path: Path) -> None:
     """The smallest notebook with a hole painter."""
-    sources = ("import course_lib as cl", "painter = cl.HolePainter()\npainter")
+    _write(path, "import course_lib as cl", "painter = cl.HolePainter()\npainter")
+
+
+def write_explorer_notebook(path: Path) -> None:
+    """The smallest notebook with a hole explorer."""
+    _write(path, "import course_lib as cl", "explorer = cl.HoleExplorer()\nexplorer")
+
+
+def _write(path: Path, *sources: str) -> None:
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -66,6 +82,12 @@ def run_all(page) -> list:
     return page.evaluate(CLEARED)
 
 
+def pictures(page) -> list[tuple[str, int]]:
+    """The address of each picture in a lesson, and how wide it arrived: 0 is broken."""
+    page.wait_for_selector(TITLE_PICTURE, state="attached")
+    return [tuple(found) for found in page.evaluate(PICTURES)]
+
+
 def theme(page, name: str) -> None:
     command(page, "apputils:change-theme", theme=f"JupyterLab {name}")
     light = "true" if name == "Light" else "false"
@@ -77,15 +99,17 @@ def ask_kernel(page, code: str) -> str:
     return page.evaluate(ASK_KERNEL, code)
 
 
-class PainterInPage:
-    """A hole painter as the reader meets it. Waits for facts, never for time."""
+class CardInPage:
+    """An explorer as the reader meets it. Waits for facts, never for time."""
+
+    view: str  # the part that tells this explorer from others
 
     def __init__(self, page) -> None:
         self.page = page
-        view = page.get_by_test_id("paint-view")
+        view = page.get_by_test_id(self.view)
         self.root = page.locator(".iw-card").filter(has=view).first
         self.root.wait_for()
-        self.part("paint-view").scroll_into_view_if_needed()
+        self.part(self.view).scroll_into_view_if_needed()
 
     def __getitem__(self, name: str) -> str:
         return self.root.get_attribute(f"data-{name}")
@@ -106,6 +130,32 @@ class PainterInPage:
             timeout=30_000,
         )
         assert self["state"] == state, self.status()
+
+    def pixels(self, part: str) -> np.ndarray:
+        """What the reader sees of a part without its note, ``(H, W, 3)``."""
+        self.page.evaluate(
+            "() => new Promise((go) => requestAnimationFrame("
+            "() => requestAnimationFrame(go)))"
+        )
+        hidden = ".iw-note { visibility: hidden; }"
+        shot = Image.open(io.BytesIO(self.part(part).screenshot(style=hidden)))
+        return np.asarray(shot.convert("RGB")).astype(int)
+
+
+class ExplorerInPage(CardInPage):
+    """A hole explorer."""
+
+    view = "hole-view"
+
+
+class PainterInPage(CardInPage):
+    """A hole painter."""
+
+    view = "paint-view"
+
+    def pixels(self, part: str = "result-view") -> np.ndarray:
+        """What the reader sees of the result, or of another part."""
+        return super().pixels(part)
 
     def at(self, x: float, y: float, part: str = "paint-view") -> tuple[float, float]:
         """The place on the page of a point given in shares of the picture."""
@@ -131,16 +181,6 @@ class PainterInPage:
         for point in points[1:]:
             mouse.move(*self.at(*point, part), steps=8)
         mouse.up()
-
-    def pixels(self, part: str = "result-view") -> np.ndarray:
-        """What the reader sees of a part without its note, ``(H, W, 3)``."""
-        self.page.evaluate(
-            "() => new Promise((go) => requestAnimationFrame("
-            "() => requestAnimationFrame(go)))"
-        )
-        hidden = ".iw-note { visibility: hidden; }"
-        shot = Image.open(io.BytesIO(self.part(part).screenshot(style=hidden)))
-        return np.asarray(shot.convert("RGB")).astype(int)
 
     def set_range(self, name: str, value: int) -> None:
         self.part(name).evaluate(

@@ -1,18 +1,30 @@
-"""The hole painter in a real JupyterLab: by mouse, keys and touch, and what arrives.
+"""The explorers in a real JupyterLab: by mouse, keys and touch, and what arrives.
 
 One page serves all tests of the painter; each starts with an empty hole.
 """
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
-from lab import PainterInPage, ask_kernel, command, open_notebook, run_all, theme
+from lab import (
+    ExplorerInPage,
+    PainterInPage,
+    ask_kernel,
+    command,
+    open_notebook,
+    pictures,
+    run_all,
+    theme,
+)
 from PIL import Image
 
 pytestmark = pytest.mark.browser
 
 HOLE = "print(int(painter.hole.sum()))"
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+LESSONS = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +411,43 @@ def test_a_reload_of_the_page_keeps_the_hole(painter):
     assert int(again["hole"]) > int(painted)
 
 
-# ---- lesson 00 ----
+# ---- the hole explorer ----
+
+
+def test_the_explorer_follows_clicks_and_keys(make_page, lab):
+    page = make_page()
+    open_notebook(page, lab, "explorer.ipynb")
+    assert run_all(page) == []
+    explorer = ExplorerInPage(page)
+    facts = "print(explorer.shown['ratio'], explorer.settings['width'])"
+
+    def missing():
+        return explorer.part("fact-missing").inner_text()
+
+    first, hole = missing(), explorer.pixels("hole-view")
+    assert ask_kernel(page, facts) == f"{first} missing 0.16"
+    explorer.act(lambda: explorer.part("another").click())
+    assert explorer["seed"] == "1"
+    second = missing()
+    assert second != first
+    assert changed(hole, explorer.pixels("hole-view")).any()
+    assert ask_kernel(page, facts) == f"{second} missing 0.16"
+    explorer.part("width").focus()
+    explorer.act(lambda: page.keyboard.press("End"))
+    assert float(missing().removesuffix(" %")) > float(second.removesuffix(" %"))
+    assert ask_kernel(page, facts) == f"{missing()} missing 0.4"
+    assert page.problems == []
+
+
+# ---- lessons ----
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_picture_of_a_lesson_arrives(make_page, lab, name):
+    page = make_page()
+    open_notebook(page, lab, f"notebooks/{name}")
+    assert [address for address, width in pictures(page) if not width] == []
+    assert page.problems == []
 
 
 def test_lesson_00_opens_runs_and_fills_a_hole(make_page, lab, lab_root, screenshots):
