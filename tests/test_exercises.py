@@ -199,7 +199,7 @@ WRONG = {
         r"shape of your answer is \(1, 3, 5\), right is",
     ),
     "dtype": (lambda x: (x * 2).float(), "dtype of your answer is torch.float32"),
-    "type": (lambda x: (x * 2).numpy(), "is a ndarray, a torch.Tensor is asked for"),
+    "type": (lambda x: (x * 2).numpy(), "is an ndarray, a torch.Tensor is asked for"),
     "nan": (lambda x: x / 0 * 0, "15 of your values are NaN or infinite"),
     "in place": (lambda x: x.mul_(2), "changed its input in place"),
     "crash": (lambda x: x @ torch.ones(99), "raises RuntimeError"),

@@ -30,7 +30,8 @@ def difference(
     is_flag = isinstance(target, (bool, np.bool_))
     if isinstance(target, numbers.Real) and not is_flag:
         if not isinstance(answer, numbers.Real) or isinstance(answer, bool):
-            return f"your answer{part} is {_kind(answer)}, a {wanted} is asked for."
+            asked = f"{_a(wanted)} is asked for: use {wanted}(...)"
+            return f"your answer{part} is {_kind(answer)}, {asked}."
         low, high = float(answer), float(target)
         equal = low == high or (math.isnan(low) and math.isnan(high))
         if equal or abs(low - high) <= atol + rtol * abs(high):
@@ -107,7 +108,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 def _differing_containers(
     answer: Any, target: Any, atol: float, rtol: float, part: str
 ) -> str:
-    wanted = f"a {type(target).__name__} of {len(target)}"
+    wanted = f"{_a(type(target).__name__)} of {len(target)}"
     if isinstance(target, Mapping):
         if not isinstance(answer, Mapping):
             return f"your answer{part} is {_kind(answer)}, {wanted} is asked for."
@@ -132,7 +133,7 @@ def _differing_arrays(
 ) -> str:
     wanted = "torch.Tensor" if isinstance(target, torch.Tensor) else "numpy.ndarray"
     if not isinstance(answer, type(target)):
-        return f"your answer{part} is {_kind(answer)}, a {wanted} is asked for."
+        return f"your answer{part} is {_kind(answer)}, {_a(wanted)} is asked for."
     if tuple(answer.shape) != tuple(target.shape):
         shapes = f"{tuple(answer.shape)}, right is {tuple(target.shape)}"
         return f"the shape of your answer{part} is {shapes}."
@@ -207,5 +208,11 @@ def _kind(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a torch.Tensor of shape {tuple(value.shape)}"
     if isinstance(value, (tuple, list, Mapping)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
+        return f"{_a(type(value).__name__)} of {len(value)}"
+    return _a(type(value).__name__)
+
+
+def _a(name: str) -> str:
+    """The name of a type with its article: a float, an int, an ndarray."""
+    spoken_vowel = name[0] in "aeioAEIO" or name == "ndarray"
+    return f"an {name}" if spoken_vowel else f"a {name}"

@@ -24,13 +24,15 @@ def _read_hole_cases() -> Cases:
     draw = torch.Generator().manual_seed(11)
     grey = torch.randint(0, 256, (3, 5, 7), generator=draw).byte()
     clean = ((grey > 200) * 255).byte()
+    half = torch.tensor([[[126, 127, 128]]]).byte()
     return {
         "black and white, white is missing": (clean, "white"),
         "black and white, black is missing": (clean, "black"),
         "grey pixels of a JPEG": (grey, "white"),
         "grey pixels, black is missing": (grey, "black"),
         "a view that is not contiguous": (grey.transpose(1, 2), "white"),
-        "on both sides of one half": (torch.tensor([[[127, 128]]]).byte(), "white"),
+        "126, 127 and 128, white is missing": (half, "white"),
+        "126, 127 and 128, black is missing": (half, "black"),
         "nothing missing": (torch.zeros(1, 3, 3, dtype=torch.uint8), "white"),
         "everything missing": (torch.zeros(1, 3, 3, dtype=torch.uint8), "black"),
     }
@@ -39,6 +41,16 @@ def _read_hole_cases() -> Cases:
 def _grey_kept(grey: Tensor, hole_is: str) -> Tensor:
     share = grey[:, None].float() / 255
     return share if hole_is == "white" else 1 - share
+
+
+def _127_in_no_colour(grey: Tensor, hole_is: str) -> Tensor:
+    missing = grey > 127 if hole_is == "white" else grey < 127
+    return missing[:, None].float()
+
+
+def _128_black(grey: Tensor, hole_is: str) -> Tensor:
+    missing = grey > 128 if hole_is == "white" else grey <= 128
+    return missing[:, None].float()
 
 
 def _any_grey(grey: Tensor, hole_is: str) -> Tensor:
@@ -103,8 +115,8 @@ def damage(grey: torch.Tensor, hole: torch.Tensor) -> tuple[int, int]:
     """What the blend ``image * (1 - grey) + fill * grey`` does to a batch, in pixels.
 
     ``grey`` is (N, 1, H, W) with values from 0 to 1; ``hole`` is the true hole of the
-    same shape, 0 or 1. Returns two whole numbers: known pixels into which some of the
-    fill gets, and missing pixels through which some of the image still shines.
+    same shape, 0 or 1. Returns two numbers, each an int: [0] known pixels into which
+    some of the fill gets, [1] missing pixels through which some of the image shines.
     """
     spoiled = ((hole == 0) & (grey > 0)).sum()
     shown = ((hole == 1) & (grey < 1)).sum()
@@ -214,6 +226,8 @@ EXERCISES = (
             "inverted": lambda grey, hole_is: 1 - read_hole(grey, hole_is),
             "grey kept": _grey_kept,
             "any grey is missing": _any_grey,
+            "black is below 127": _127_in_no_colour,
+            "white is above 128": _128_black,
             "no channel axis": lambda *case: read_hole(*case)[:, 0],
             "truth values": lambda *case: read_hole(*case).bool(),
             "zeros": lambda grey, hole_is: torch.zeros(grey[:, None].shape),
@@ -244,6 +258,7 @@ EXERCISES = (
         cases=_damage_cases,
         wrong={
             "swapped": lambda *case: damage(*case)[::-1],
+            "tensors": lambda *case: tuple(torch.tensor(n) for n in damage(*case)),
             "only grey pixels": _both_between,
             "cut at half": _at_half,
             "inverted hole": lambda grey, hole: damage(grey, 1 - hole),
