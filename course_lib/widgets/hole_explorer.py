@@ -255,7 +255,9 @@ def histogram(ratios: Tensor, share: float, height: int) -> np.ndarray:
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
     small = ImageFont.load_default(10)
     ink, grey = (40, 44, 52), (150, 156, 168)
-    draw.text((0, 2), f"ratios of {SAMPLES} like it, in %", fill=ink, font=font)
+    draw.text(
+        (0, 2), f"{SAMPLES} like it as drawn, before Grow to: %", fill=ink, font=font
+    )
     counts = torch.histc(ratios, 40, 0, 0.8).tolist()
     base, step = height - 44, 7
     unit = (base - 44) / max(1.0, *counts)

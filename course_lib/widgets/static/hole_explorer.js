@@ -97,7 +97,7 @@ class Histogram {
     const parts = [...this.bars(ratios), ...this.axis(counts), this.marker(share)];
     this.svg.replaceChildren(...parts);
     const text =
-      `Ratios of ${ratios.length} holes; in the six buckets: ${counts.join(", ")}; ` +
+      `Ratios of ${ratios.length} holes as drawn; in the six buckets: ${counts.join(", ")}; ` +
       `outside: ${outside}. The hole on show: ${(100 * share).toFixed(1)} %.`;
     this.svg.setAttribute("aria-label", text);
   }
@@ -208,7 +208,9 @@ class HoleExplorer {
     const steps = box("iw-row", this.back, this.next, this.seedText);
     const steer = box("iw-col", this.sliders.box, steps);
     const count = this.model.get("shown").ratios.length;
-    const about = `Ratios of ${count} such holes, in %, and how many in each bucket`;
+    const about =
+      `Ratios of ${count} such holes as drawn (before Grow to), in %; below, how many ` +
+      "in each bucket";
     const found = box(
       "iw-col",
       this.facts,

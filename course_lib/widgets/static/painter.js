@@ -567,7 +567,7 @@ class Painter {
       "iw-col",
       box("iw-cap", "Result", label("iw-field", "filled by", this.fill)),
       this.result.frame,
-      box("iw-row", label("iw-field iw-cut", "Original", this.cut)),
+      box("iw-row", label("iw-field iw-cut", "filled", this.cut, "original")),
       box("iw-row", label("iw-check", this.live, "fill after every stroke"), this.run),
     );
     this.body.append(this.photos.row, box("iw-pair", left, right), this.comparison.box);
