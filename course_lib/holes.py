@@ -83,16 +83,16 @@ def strokes(
     vertices: tuple[int, int] = (4, 11),
     width: tuple[float, float] = (12 / 256, 40 / 256),
 ) -> Tensor:
-    """Free-form brush strokes: random walks that turn back and forth.
+    """Free-form brush strokes: random walks that zigzag up and down.
 
     After algorithm 1 of Yu et al. 2019 with the constants of their code: each stroke
-    has ``vertices`` joints; it turns by about 72 degrees to one side, then to the
-    other; a segment is about an eighth of the diagonal long; joints are round; half
-    of the strokes are mirrored in rows, half in columns (the published code means to
-    and does not, so that its strokes all drift one way). The
-    brush ``width`` is a share of the picture's geometric mean side, because the
-    published 12 to 40 pixels fit 256-pixel pictures only. Every hole has at least
-    one pixel.
+    has ``vertices`` joints; its segments head about 72 degrees above and below one
+    direction along the rows, in turn: a zigzag that drifts; a segment is about an
+    eighth of the diagonal long; joints are round; half of the strokes are mirrored in
+    rows, half in columns, which balances the drift (the published code means to and
+    does not, so that its strokes all drift to the right). The brush ``width`` is a
+    share of the picture's geometric mean side, because the published 12 to 40 pixels
+    fit 256-pixel pictures only. Every hole has at least one pixel.
     """
     height, width_px = _pair(size)
     most = per_picture[1]
@@ -113,12 +113,12 @@ def _walks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Joints ``(count, V+1, 2)`` as (y, x), brush in [0, 1], used ``(count, V)``."""
     most = vertices[1]
-    mean_turn, spread = 2 * math.pi / 5, 2 * math.pi / 15
+    mean_angle, spread = 2 * math.pi / 5, 2 * math.pi / 15
     draw = torch.rand(count, most, 2, generator=generator)
-    around = mean_turn + spread * (2 * draw[:, :1, 1] - 1)  # one centre for a stroke
+    around = mean_angle + spread * (2 * draw[:, :1, 1] - 1)  # one centre for a stroke
     angle = around + spread * (2 * draw[..., 0] - 1)
-    back = torch.arange(most) % 2 == 0
-    angle = torch.where(back, 2 * math.pi - angle, angle)
+    up = torch.arange(most) % 2 == 0
+    angle = torch.where(up, 2 * math.pi - angle, angle)
     unit = math.hypot(height, width) / 8
     length = torch.randn(count, most, generator=generator) * unit / 2 + unit
     step = length.clamp(0, 2 * unit)[..., None] * torch.stack(
