@@ -103,10 +103,10 @@ def test_a_picture_shows_its_pixels_and_says_its_text():
 
 
 def test_a_picture_that_is_too_large_is_shown_smaller():
-    data = Picture(noise(700, 900) // 2, "")._repr_png_()
+    data = Picture(noise(350, 450) // 2, "")._repr_png_()
     assert len(data) <= pictures.MAX_PNG_BYTES
     small = decoded(data).convert("RGB")
-    assert 0.2 < small.width / 900 < 0.9
+    assert 0.4 < small.width / 450 < 0.95
     assert small.width / small.height == pytest.approx(9 / 7, abs=0.02)
     assert np.asarray(small).mean() == pytest.approx(63, abs=5)
 

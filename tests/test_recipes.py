@@ -111,7 +111,7 @@ def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
 
 def test_a_card_says_how_it_was_trained():
     history = recipes.train_fill(tiny(), "tiny", STAGES, rate=1e-3)
-    facts = recipes.training_facts("x", history, STAGES, seed=3)
+    facts = recipes.training_facts("tiny", history, STAGES, seed=3)
     assert facts["seed"] == 3
     assert facts["steps"] == [
         {"steps": 3, "batch": 4, "size": 16},

@@ -184,8 +184,12 @@ def test_a_second_stage_goes_on_and_a_finished_one_does_nothing(tmp_path: Path):
     whole, staged = Setup(), Setup()
     whole.fit(6)
     staged.fit(4, tmp_path / "run.pt")
+    stored = torch.load(tmp_path / "run.pt")
+    stored["history"]["seconds"] += 100
+    torch.save(stored, tmp_path / "run.pt")
     history = staged.fit(6, tmp_path / "run.pt")
     assert same(staged, whole)
+    assert 100 < history.seconds < 150
     assert staged.fit(6, tmp_path / "run.pt").losses == history.losses
     assert staged.calls == 6
 
