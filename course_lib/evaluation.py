@@ -86,7 +86,7 @@ def seam(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     known, minus the same in the true picture. 0 = as in the truth, positive = a
     visible seam, negative = the rim is smoother than the truth. NaN without a rim.
     """
-    total = count = torch.zeros(len(hole), dtype=filled.dtype, device=hole.device)
+    total = count = torch.zeros(len(hole), device=hole.device)
     for axis in (-1, -2):
         step = partial(torch.diff, dim=axis)
         rim = step(hole) != 0
@@ -155,20 +155,21 @@ class Table:
         return float(self.rows[method][metric].nanmean())
 
     def __str__(self) -> str:
-        shown = next(iter(self.rows.values()), {})
-        lines = [f"{'':16}" + "".join(f"{_HEADS[m][0]:>11}" for m in shown)]
+        shown = list(next(iter(self.rows.values()), {}))
+        lines = [" " * 14 + "".join(f"{_HEADS[m][0]:>14}" for m in shown)]
         for method in self.rows:
             cells = (f"{self.mean(method, m):{_HEADS[m][1]}}" for m in shown)
-            lines.append(f"{method:16}" + "".join(cells))
+            lines.append(f"{method:14}" + "".join(f"{cell:>14}" for cell in cells))
         return "\n".join(lines)
 
     def by_bucket(self, metric: str) -> str:
         """One metric, a column for each hole-ratio bucket."""
-        labels = [f"{low:.0%}-{high:.0%}" for low, high in holes.BUCKETS]
-        lines = [f"{metric:16}" + "".join(f"{label:>10}" for label in labels)]
+        head, digits = _HEADS[metric]
+        labels = [f"to {high:.0%}" for _, high in holes.BUCKETS]
+        lines = [f"{head:14}" + "".join(f"{label:>9}" for label in labels)]
         for method, found in self.rows.items():
-            values = found[metric].nanmean(1).tolist()
-            lines.append(f"{method:16}" + "".join(f"{v:10.4f}" for v in values))
+            cells = (f"{v:{digits}}" for v in found[metric].nanmean(1).tolist())
+            lines.append(f"{method:14}" + "".join(f"{cell:>9}" for cell in cells))
         return "\n".join(lines)
 
     def csv(self) -> str:
@@ -185,13 +186,13 @@ class Table:
         return file.getvalue()
 
 
-_HEADS = {
-    "hole_l1": ("hole L1", "11.4f"),
-    "hole_psnr": ("hole PSNR", "11.2f"),
-    "psnr": ("PSNR", "11.2f"),
-    "ssim": ("SSIM", "11.4f"),
-    "vgg": ("VGG", "11.4f"),
-    "seam": ("seam", "+11.4f"),
+_HEADS = {  # what stands above a column, and its digits
+    "hole_l1": ("hole L1", ".4f"),
+    "hole_psnr": ("hole PSNR dB", ".1f"),
+    "psnr": ("PSNR dB", ".1f"),
+    "ssim": ("SSIM", ".4f"),
+    "vgg": ("VGG", ".4f"),
+    "seam": ("seam", "+.4f"),
 }
 
 

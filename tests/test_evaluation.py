@@ -308,11 +308,11 @@ def test_a_method_cannot_spoil_the_holes_of_the_next():
         hole.zero_()
         return filled
 
-    both = {"one": spoils, "two": spoils}
+    both = {"spoils": spoils, "after": hide}
     rows = evaluate(both, pictures(), small_benchmark()).rows
-    assert torch.equal(
-        rows["one"]["hole_l1"].nan_to_num(), rows["two"]["hole_l1"].nan_to_num()
-    )
+    honest = evaluate({"alone": hide}, pictures(), small_benchmark()).rows["alone"]
+    for found in (rows["spoils"]["hole_l1"], rows["after"]["hole_l1"]):
+        assert torch.equal(found.nan_to_num(9), honest["hole_l1"].nan_to_num(9))
 
 
 def test_pictures_and_holes_must_fit_before_any_method_runs():
@@ -333,25 +333,18 @@ def test_pictures_and_holes_must_fit_before_any_method_runs():
 def test_the_printed_table_has_a_row_for_each_method_and_a_mean_for_each_metric():
     table = evaluate({"mean": fills.mean, "grey": hide}, pictures(), small_benchmark())
     head, *rows = str(table).splitlines()
-    assert head.split("  ")[-1].strip() == "seam"
+    assert head.split()[-1] == "seam"
     assert [row.split()[0] for row in rows] == ["mean", "grey"]
     numbers = [float(cell) for cell in rows[0].split()[1:]]
     expected = [table.mean("mean", metric) for metric in evaluation.METRICS]
-    assert numbers == pytest.approx(expected, abs=6e-3)
+    assert numbers == pytest.approx(expected, abs=6e-2)
+    assert numbers[0] == pytest.approx(expected[0], abs=6e-5)
 
 
 def test_by_bucket_has_a_column_for_each_bucket():
     table = evaluate({"mean": fills.mean}, pictures(), small_benchmark())
     head, row = table.by_bucket("hole_l1").splitlines()
-    assert head.split() == [
-        "hole_l1",
-        "1%-10%",
-        "10%-20%",
-        "20%-30%",
-        "30%-40%",
-        "40%-50%",
-        "50%-60%",
-    ]
+    assert " ".join(head.split()) == "hole L1 to 10% to 20% to 30% to 40% to 50% to 60%"
     cells = table.rows["mean"]["hole_l1"].nanmean(1).tolist()
     assert [float(c) for c in row.split()[1:]] == pytest.approx(
         cells, abs=1e-4, nan_ok=True

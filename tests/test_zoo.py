@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_lib import networks, zoo
+from course_lib import evaluation, holes, networks, photos, zoo
 from course_lib.networks import UNet
 from course_lib.zoo import ZooError
 
@@ -167,3 +167,23 @@ def test_build_makes_the_class_of_the_plan():
 
 def test_the_shipped_limit_is_two_and_a_half_megabytes():
     assert zoo.MAX_BYTES == 2_500_000
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_card_tells_the_scores_of_its_weights(name: str):
+    stored = zoo.card(name)["scores"]
+    images, bench = photos.squares("evaluation", 128), holes.benchmark(128, 20)
+    cheap = [metric for metric in evaluation.METRICS if metric != "vgg"]
+    table = evaluation.evaluate({name: zoo.load(name)}, images, bench, cheap)
+    for metric in cheap:
+        expected = torch.tensor(stored[metric])
+        # Other processors round otherwise: 0.05 dB, or 0.002 of the unitless ones
+        atol = 0.05 if "psnr" in metric else 2e-3
+        torch.testing.assert_close(
+            table.rows[name][metric], expected, atol=atol, rtol=0
+        )
+    first = holes.Benchmark(bench.hole[:20], bench.bucket[:20], bench.border[:20])
+    cell = evaluation.evaluate({name: zoo.load(name)}, images, first, ["vgg"])
+    number, border = int(first.bucket[0]), int(first.border[0])
+    found = cell.rows[name]["vgg"][number, border].item()
+    assert found == pytest.approx(stored["vgg"][number][border], abs=2e-3)

@@ -30,7 +30,7 @@ def mean_fill(image: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
 
 
 def best_constant(values: torch.Tensor, error: str) -> torch.Tensor:
-    """The number that is nearest to all values, as a tensor without dimensions.
+    """The number c with the smallest mean error to all values, without dimensions.
 
     ``error`` is "squared" or "absolute": the mean error to make smallest. Among equally
     good numbers for "absolute", the smallest that is one of the values.
@@ -64,8 +64,16 @@ def _pair(seed: int, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def put_back_cases() -> Cases:
     """Predictions that hold NaN wherever they must not be used."""
-    found: Cases = {}
-    for name, shape in (("a batch", (3, 3, 5, 7)), ("one picture", (1, 3, 8, 8))):
+    draw = torch.Generator().manual_seed(1)
+    plain = torch.rand(2, 1, 3, 4, 4, generator=draw).double()
+    corner = torch.zeros(1, 1, 4, 4).double()
+    corner[..., :2, :2] = 1
+    found: Cases = {"plain numbers": (*plain, corner)}
+    named = (
+        ("a batch, NaN where nothing may be read", (3, 3, 5, 7)),
+        ("one picture, NaN where nothing may be read", (1, 3, 8, 8)),
+    )
+    for name, shape in named:
         image, hole = _pair(len(found), *shape)
         other = torch.rand(*shape, generator=torch.Generator().manual_seed(9)).double()
         found[name] = (other.masked_fill(hole == 0, float("nan")), image, hole)
@@ -81,9 +89,12 @@ def mean_fill_cases() -> Cases:
     image = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(5)).double()
     almost = torch.ones(2, 1, 4, 6).double()
     almost[:, :, 2, 3] = 0
+    few = torch.arange(1.0, 13.0).double().reshape(1, 3, 2, 2)
+    spot = torch.tensor([[[[0.0, 0.0], [0.0, 1.0]]]]).double()
     return {
-        "a batch, each its own hole": _pair(0, 4, 3, 6, 5),
-        "one picture": _pair(1, 1, 3, 9, 9),
+        "plain numbers": (few, spot),
+        "a batch, each its own hole, NaN under it": _pair(0, 4, 3, 6, 5),
+        "one picture, NaN under the hole": _pair(1, 1, 3, 9, 9),
         "not contiguous": tuple(part.transpose(2, 3) for part in _pair(2, 2, 3, 4, 7)),
         "an empty hole": (image, torch.zeros(2, 1, 4, 6).double()),
         "one known pixel": (image.masked_fill(almost.bool(), torch.nan), almost),
@@ -94,10 +105,16 @@ def best_constant_cases() -> Cases:
     """Skewed values, for which mean and median differ."""
     draw = torch.Generator().manual_seed(0)
     skewed = torch.rand(31, generator=draw, dtype=torch.float64) ** 4
+    few = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.9])
     return {
+        "squared, values 0, 0.1, 0.2, 0.3, 0.9": (few, "squared"),
+        "absolute, values 0, 0.1, 0.2, 0.3, 0.9": (few, "absolute"),
         "squared, skewed values": (skewed, "squared"),
         "absolute, skewed values": (skewed, "absolute"),
-        "absolute, an even count": (torch.tensor([0.0, 0.1, 0.7, 1.0]), "absolute"),
+        "absolute, values 0, 0.1, 0.7, 1": (
+            torch.tensor([0.0, 0.1, 0.7, 1.0]),
+            "absolute",
+        ),
         "squared, a picture": (skewed[:30].reshape(5, 6), "squared"),
         "absolute, one value": (torch.tensor([0.25]), "absolute"),
     }

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Start here: fill a hole
 #
-# ![A photo of an ibex with a hatched stroke across it, and four fills of that hole side by side: one flat colour, a smooth membrane, Telea's streaks, and a small network](../assets/figures/00_start_here.png)
+# ![A photo of an ibex with hatched strokes over its face and flank, and four fills of that hole side by side: one flat colour, a smooth membrane, Telea's streaks, and a small network](../assets/figures/00_start_here.png)
 #
 # By the end you will have painted a hole into a photo, filled it in four ways, and found
 # out why the fill with the best score is not the fill you would hang on the wall.
@@ -9,14 +9,14 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Goals** | paint a hole and fill it<br>write two fills yourself, and prove them right<br>say what PSNR rewards, and why<br>know how every lesson of this course works |
+# | **Goals** | paint a hole and fill it<br>write two fills yourself, and prove them right<br>say what the most quoted score, PSNR, rewards, and why<br>know how every lesson of this course works |
 # | **Minutes** | read 20 · run 1 · practise 25 |
 # | **Before you start** | nothing but Python and a little PyTorch: tensors, indexing |
 # | **Cost** | ci 30 s · laptop 40 s · gpu 40 s |
 
 # %% [markdown]
 # Press **Shift + Enter** to run a cell and move on to the next. The first is the same in
-# every lesson: it loads the course's library and asks where we are running.
+# every lesson: it loads the course's library and finds out where we are running.
 
 # %%
 import torch
@@ -27,9 +27,10 @@ run = cl.start("00")
 
 # %% [markdown]
 # `run` holds everything that depends on your machine. It has one of three *profiles*:
-# `ci` (seconds, for automatic tests), `laptop` (about two minutes a lesson) and `gpu`
-# (the real thing). You may choose one with `cl.start("00", profile="laptop")`. Nothing
-# you read below changes with it, except how long networks train.
+# `ci` (seconds, for automatic tests), `laptop` (at most about two minutes a lesson) and
+# `gpu` (the real thing). You may choose one with `cl.start("00", profile="laptop")`.
+# Nothing you read below changes with it, except how long networks train (*steps*), on
+# how many pictures at a time (*batch*) and on how large ones (*px*).
 
 # %% tags=["nbval-ignore-output"]
 print(run)
@@ -56,12 +57,14 @@ four = {
     "network": network,
 }
 names = ["nubian_ibex", "sheep", "lincolnmemorial", "scarlet_macaw", "pika"]
-scratch = cl.holes.strokes(1, 256, run.generator("scratch"), per_picture=(1, 1))
+scratch = cl.holes.strokes(
+    1, 256, run.generator("scratch 62"), per_picture=(1, 1), width=(0.05, 0.07)
+)
 painter = cl.HolePainter(names, four).look(scratch, fill="harmonic")
 painter
 
 # %% [markdown]
-# Three things to try: a thin scratch (which fills hide it?), a hole as wide as the animal
+# Three things to try: a thin scratch (brush 4 px; which fills hide it?), a hole as wide as the animal
 # (what does each fill put there?), and the columns of the Lincoln Memorial (can any fill
 # carry a straight edge across?). *Compare all fills* shows the four at once. What you
 # painted is a tensor in the next cell.
@@ -71,18 +74,19 @@ print(painter)
 print(f"{int(painter.hole.sum())} missing pixels of {painter.hole.numel()}")
 
 # %% [markdown]
-# From here on everybody looks at the same hole. It hides the face of an ibex, its flank
-# and a patch of the plain. Ask yourself what belongs under the hatching.
+# From here on everybody looks at the same hole. It hides an ibex's face, parts of its
+# flank and a patch of the plain. Ask yourself what belongs under the hatching.
 
 # %%
 image = cl.photos.square(cl.photos.load("nubian_ibex"), 192)
-hole = cl.holes.strokes(1, 192, run.generator("first hole"), width=(0.1, 0.12))
+hole = cl.holes.strokes(1, 192, run.generator("hole 57"), width=(0.1, 0.12))
 print(f"image {tuple(image.shape)}, from {image.min():.2f} to {image.max():.2f}")
 print(f"hole {tuple(hole.shape)}, missing: {hole.mean():.1%}")
+cl.claim("the hole hides the face", hole[..., 36:80, 55:85].mean() > 0.75)
 cl.pictures.grid({"the photo": image, "its hole": cl.pictures.hatched(image, hole)})
 
 # %% [markdown]
-# You probably saw an eye and a muzzle, continued the outline of the back, and drew hair.
+# You probably saw a muzzle and an eye, continued the outline of the neck, and drew hair.
 # You used three things: the colours *next to* the hole, the lines that *enter* it, and
 # what you *know* about animals. The fills have the first, some of the second, and very
 # little of the third. How far does that get them?
@@ -92,6 +96,7 @@ cl.pictures.grid({"the photo": image, "its hole": cl.pictures.hatched(image, hol
 #
 # Take a grey picture of 4 × 4 pixels, dark on the left, bright on the right, with two
 # missing pixels. `-1` marks them: there is *nothing* there, and a fill must not look.
+# (The truth below the gap is 20 and 60, as in the rows around it.)
 
 # %%
 grey = torch.tensor([[10, 20, 60, 70]] * 4, dtype=torch.float64)
@@ -118,7 +123,8 @@ print(torch.where(gap.bool(), known.mean(), grey).int())
 #
 # $$4a = 20 + 20 + 10 + b \qquad 4b = 60 + 60 + 70 + a$$
 #
-# Two equations, two unknowns: $15a = 390$ and $15b = 810$.
+# Two equations, two unknowns. Four times the first plus the second is
+# $16a + 4b = 200 + 4b + 190 + a$, so $15a = 390$; likewise $15b = 810$.
 
 # %%
 matrix = torch.tensor([[4, -1], [-1, 4]], dtype=torch.float64)
@@ -130,8 +136,8 @@ cl.claim(
 )
 
 # %% [markdown]
-# The membrane is called *harmonic*: it is what a soap film does in a wire frame, and a
-# hole of $k$ pixels gives $k$ equations like the two above.
+# The membrane is what a soap film does in a wire frame. Its name in the field, and in our
+# tables, is **harmonic**. A hole of $k$ pixels gives $k$ equations like the two above.
 
 # %% [markdown]
 # ## Naive code
@@ -182,20 +188,21 @@ def harmonic_naive(values, hole, sweeps):
 
 
 # %% [markdown]
-# On the picture from above it should creep towards 26 and 54. Watch how the error falls
-# by a factor of four with each sweep: that is why it is slow for wide holes, where the
-# factor is close to one.
+# On the picture from above it should creep towards 26 and 54. Watch the larger of the two
+# errors: each sweep divides it by four. In a wide hole it would be divided by hardly more
+# than one, and take thousands of sweeps.
 
 # %%
-for sweeps in (1, 2, 4, 8, 16):
+for sweeps in range(6):
     found = harmonic_naive(grey, gap, sweeps)[1]
-    print(f"{sweeps:2} sweeps: a = {found[1]:.4f}, b = {found[2]:.4f}")
+    error = max(abs(26 - found[1]), abs(54 - found[2]))
+    print(f"{sweeps} sweeps: {found[1]:7.3f} {found[2]:7.3f}, error {error:.3f}")
 
 # %% [markdown]
 # ## The library's version
 #
-# Nobody loops over pixels in Python. In tensors the mean is three lines. Note
-# `torch.where`: it *selects*. Multiplying by `1 - hole` would look the same, until the
+# Nobody loops over pixels in Python. In tensors the mean takes three lines (the first two
+# check the input and make room for large sums). Note `torch.where` in `hide`: it *selects*. Multiplying by `1 - hole` would look the same, until the
 # day a hidden pixel holds NaN, because NaN × 0 is NaN.
 
 # %%
@@ -205,7 +212,7 @@ cl.show_source(cl.hide)
 # %% [markdown]
 # For the membrane, the library writes all $k$ equations into one sparse matrix and
 # solves them at once, exactly. Is it the same as our loops? We check both fills on a
-# random picture, in double precision, then let noise and NaN appear under the hole.
+# random picture, in double precision; then NaN appears under the hole.
 
 # %%
 noise = torch.rand(1, 3, 12, 12, generator=run.generator("check"), dtype=torch.float64)
@@ -232,24 +239,24 @@ for name, fill in fills.items():
 # ## Look inside: the four side by side
 #
 # *Telea* (2004) marches inwards from the rim and carries colours along. The network is a
-# small U-Net that has seen 161 photos with holes and was asked to guess.
+# small *U-Net*, which shrinks a picture to see far and enlarges it again (lesson 03 builds
+# it); it has seen 161 photos with holes and was asked to guess. What do you expect of it:
+# sharper than the membrane, or not?
 #
-# What do you expect of the network: sharper than the membrane, or not?
+# All pictures are *composites*: known pixels are copied, bit for bit, and only the hole is
+# new.
 
 # %%
 fills["network"] = network
-print(f"{card['parameters']:,} parameters, trained on {card['data']}")
-
-# %% [markdown]
-# The same four, side by side, for readers without a running kernel. The pictures are
-# *composites*: known pixels are copied, bit for bit, and only the hole is new.
-
-# %%
+steps = sum(stage["steps"] for stage in card["steps"])
+print(f"{card['parameters']:,} parameters, {steps:,} steps of training")
+print(f"trained on {card['data']}")
 filled = {n: cl.composite(f(image, hole), image, hole) for n, f in fills.items()}
 for name, result in filled.items():
     error = cl.evaluation.hole_l1(result, image, hole).item()
     print(f"{name:9} mean absolute error in the hole {error:.3f}")
-cl.pictures.grid({"hole": cl.pictures.hatched(image, hole), **filled})
+close_up = {name: result[..., 30:158, 30:158] for name, result in filled.items()}
+cl.pictures.grid(close_up, scale=1.55)
 
 # %% [markdown]
 # Look closely. The **mean** leaves a flat scar: it knows the colours of the photo and
@@ -262,8 +269,10 @@ cl.pictures.grid({"hole": cl.pictures.hatched(image, hole), **filled})
 # ## Train
 #
 # Where does such a network come from? From many small corrections. Here a much smaller
-# one takes `run.steps` of them, on crops with random holes; the shipped one took 12,000.
-# Lesson 03 explains every line; for now, read the four lines of `step`.
+# one takes `run.steps` of them, on crops with random holes; the shipped one took 14,000.
+# Lesson 03 explains every line; for now, read `step`: predict, compare, correct. (The
+# network is handed the clean picture, and the first thing it does is hide the hole: it
+# never sees what is missing.)
 
 # %%
 small = cl.networks.UNet(channels=(16, 32, 64), kernels=(5, 5, 3)).to(run.device)
@@ -295,23 +304,34 @@ curve = history.losses["L1"]
 print(f"L1 of the first step {curve[0]:.3f}, of step {history.steps} {curve[-1]:.3f}")
 
 # %% [markdown]
+# A handful of steps teaches next to nothing; in the profile `laptop` watch the number
+# fall, and with a GPU let it run.
+
+# %% [markdown]
 # ## Experiment: which fill is best?
 #
 # One photo proves nothing. We take 20 photos that no network was trained on and holes of
-# every size, and score the four fills with the measures that papers print:
+# every size, and score the four fills with measures that papers print:
 #
 # - **hole L1**: mean absolute error over the missing pixels, less is better;
-# - **PSNR**: how far the squared error lies below full scale, in decibels, more is better;
+# - **PSNR** $= -10\log_{10}(\text{mean squared error})$ in decibels: an error of 0.1
+#   everywhere gives 20 dB, 0.01 gives 40 dB, more is better; *hole PSNR* counts only the
+#   missing pixels;
 # - **SSIM**: similarity of local means, contrasts and patterns, 1 is equal;
 # - **seam**: how much harder the edge at the rim is than in the truth, 0 is right.
 #
-# One more, the **VGG** distance, follows below: how different two pictures look to an
-# image classifier, 0 is equal. Each method receives pictures with NaN under the hole:
-# peeking is impossible.
+# Each method receives pictures with NaN under the hole: peeking is impossible. Watch what
+# happens to one that "fills" by returning the picture it was given.
 
 # %%
-photos = cl.photos.squares("evaluation", 64)
 bench = cl.holes.benchmark(64, per_cell=5)
+photos = cl.photos.squares("evaluation", 64)
+try:
+    cl.evaluation.evaluate({"peek": lambda image, hole: image}, photos, bench)
+except cl.evaluation.MethodError as error:
+    print(error)
+
+# %%
 measures = ("hole_l1", "hole_psnr", "psnr", "ssim", "seam")
 table = cl.evaluation.evaluate(fills, photos, bench, measures)
 print(f"{len(bench)} holes on {len(photos)} photos")
@@ -341,8 +361,9 @@ print(table.by_bucket("hole_psnr"))
 #
 # Time for the honest failure, and this time the *measure* fails. A bison stands on a
 # meadow, and we cut a square out of the grass. Fill A is the membrane. Fill B copies
-# grass from 130 pixels to the left. Which one would you hang on the wall, and which one
-# will have the better PSNR?
+# grass from 130 pixels to the left. Beside PSNR we read the **VGG** distance: how different
+# two pictures look to a network that classifies photos, 0 is equal. Which fill would you
+# hang on the wall, and which one will have the better PSNR?
 
 # %%
 meadow = cl.photos.square(cl.photos.load("bison"), 256)
@@ -359,14 +380,19 @@ for name, result in {"A, membrane": smooth, "B, copied grass": copied}.items():
 cl.pictures.grid({"hole": cl.pictures.hatched(meadow, cut), "A": smooth, "B": copied})
 
 # %% [markdown]
-# B is hard to find even if you know where to look; A is a blurred patch. PSNR prefers A
-# by more than four decibels; the VGG distance prefers B.
+# B is hard to find, unless you spot the pale tuft that now stands there twice; A is a
+# blurred patch. PSNR prefers A by more than four decibels; the VGG distance prefers B.
 #
 # Why? Call the true grass $t$ and the copied grass $c$: two random textures with the same
-# mean $\mu$ and variance $\sigma^2$, independent of each other. The flat fill $\mu$ makes
-# the squared error $E(t-\mu)^2 = \sigma^2$. The perfect but independent texture makes
-# $E(t-c)^2 = 2\sigma^2$: twice as much. In decibels that is $10\log_{10}2 = 3.01$ dB
-# **less for being realistic**. On pure noise we should find just this number.
+# mean $\mu$ and variance $\sigma^2$, independent of each other; $E$ is the average over
+# many pixels. The flat fill $\mu$ has the error $E[(t-\mu)^2] = \sigma^2$. For the perfect
+# but independent texture the mixed term averages out:
+#
+# $$E[(t-c)^2] = E[(t-\mu)^2] + E[(c-\mu)^2] = 2\sigma^2$$
+#
+# Twice as much: $10\log_{10}2 = 3.01$ dB **less for being realistic**. On pure noise we
+# should find just this number. (On the meadow there is more: the copied grass also has a
+# slightly different colour.)
 
 # %%
 texture = run.generator("texture")
@@ -384,7 +410,8 @@ cl.claim(
 
 # %% [markdown]
 # So a network that is trained to make the squared error small learns to paint the mean
-# of everything that could be there: fog. This explains half of the course. Lesson 02
+# of everything that could be there: fog. L1 is no way out: its best guess is the median of
+# all answers (exercise 00.3), fog as well. This explains half of the course. Lesson 02
 # takes losses apart, lessons 05 and 06 train a critic that punishes fog, lesson 06 copies
 # grass on purpose. And it is why our tables never print PSNR alone.
 
@@ -395,7 +422,8 @@ cl.claim(
 #   sentence in this course cannot rot unnoticed: all notebooks run in automatic tests.
 # - `cl.close` does the same for a number that differs a little between processors.
 # - `cl.show_source` shows the library's own code. What you read is what runs.
-# - Exercises are checked at once. An empty answer is no error: the lesson goes on with
+# - In an exercise, replace `raise NotImplementedError` and run the cell: the check says at
+#   once whether your answer is right, and where it is not. An empty answer is no error: the lesson goes on with
 #   the reference answer, so *Run All* always works.
 # - Every explorer has a picture beside it, for readers without a kernel.
 
@@ -450,8 +478,8 @@ put_back = cl.check("00.1", put_back)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The number of known pixels is `(1 - hole).sum((2, 3), keepdim=True)`, one for each
-# picture. Finish with `torch.where`.
+# How many pixels are known in *each* picture? Divide the sums by that many, and finish
+# with `torch.where`.
 #
 # </details>
 
@@ -492,7 +520,7 @@ mean_fill = cl.check("00.2", mean_fill)
 
 # %% tags=["exercise-00.3"]
 def best_constant(values: torch.Tensor, error: str) -> torch.Tensor:
-    """The number that is nearest to all values, as a tensor without dimensions.
+    """The number c with the smallest mean error to all values, without dimensions.
 
     ``error`` is "squared" or "absolute": the mean error to make smallest. Among equally
     good numbers for "absolute", the smallest that is one of the values.
@@ -508,7 +536,7 @@ best_constant = cl.check("00.3", best_constant)
 # *Stretch · difficulty 3 of 3 · 12 minutes*
 #
 # Turn the inner loops of `harmonic_naive` into tensor operations: one sweep over all
-# missing pixels at once.
+# missing pixels at once. (A loop passes the check too, but try without.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -595,7 +623,8 @@ cl.claim(
 # it hides never leaks. The mean ignores place; the membrane solves one equation for each
 # missing pixel; Telea carries colours inwards; a small network guesses the large shapes
 # and paints fog where it is unsure. That is no accident: squared error is smallest for the
-# mean of all answers, so PSNR prefers a blur to a perfect texture by 3 dB. Every table
+# mean of all answers, L1 for their median, so PSNR prefers a blur to a perfect texture by
+# 3 dB. Every table
 # here shows more than PSNR, and every claim is executed.
 #
 # **Next:** lesson 01 makes the holes themselves.
