@@ -22,11 +22,16 @@ SAMPLE_SIZE = 64  # pixels a side of each; a ratio hardly depends on it
 SAMPLE_SEED = 2_000_003  # apart from the seeds that a reader steps through
 STILL = 256  # pixels a side of each picture in the still
 LAST_SEED = 9999
+_EDGES = [low for low, _ in holes.BUCKETS] + [holes.BUCKETS[-1][1]]
 
 
 @dataclass(frozen=True)
 class Control:
-    """One slider: a share of the picture's side, or (``whole``) a number of things."""
+    """One slider; ``unit`` says what its value is.
+
+    ``share`` of the picture's side, ``whole`` number of things, ``level`` between 0 and
+    1, or ``target``: a ratio to grow to, where 0 leaves a hole as drawn.
+    """
 
     name: str
     label: str
@@ -34,7 +39,7 @@ class Control:
     high: float
     step: float
     value: float
-    unit: str  # "share" of the side, "whole" number, or "level" between 0 and 1
+    unit: str  # "share", "whole", "level" or "target"
 
 
 MARGIN = Control("margin", "Frame kept free", 0, 0.2, 0.01, 0, "share")
@@ -48,7 +53,7 @@ CONTROLS = {
     "strokes": (
         Control("count", "Strokes, at most", 1, 8, 1, 3, "whole"),
         Control("width", "Widest brush", 0.02, 0.4, 0.01, 0.16, "share"),
-        Control("vertices", "Most joints", 1, 24, 1, 11, "whole"),
+        Control("vertices", "Most segments", 1, 24, 1, 11, "whole"),
     ),
     "irregular": (
         Control("dilation", "Strongest dilation", 0, 0.3, 0.01, 0.1, "share"),
@@ -68,14 +73,14 @@ def _rectangles(count: int, size: int, g: torch.Generator, v: Values) -> Tensor:
 
 
 def _strokes(count: int, size: int, g: torch.Generator, v: Values) -> Tensor:
-    most, joints = int(v["count"]), int(v["vertices"])
+    most, segments = int(v["count"]), int(v["vertices"])
     width = (0.3 * v["width"], v["width"])
     return holes.strokes(
         count,
         size,
         g,
         per_picture=(1, most),
-        vertices=(min(4, joints), joints),
+        vertices=(min(4, segments), segments),
         width=width,
     )
 
@@ -230,7 +235,7 @@ class HoleExplorer(CourseWidget):
         return self._drawn[1]
 
     def _publish(self) -> None:
-        found = torch.histc(_bucket_of(self._ratios).float(), 7, -1, 5).int().tolist()
+        counts = _bucket_counts(self._ratios)
         near = bool(holes.touches_border(self._hole))
         facts = {
             "maker": self._maker,
@@ -241,8 +246,8 @@ class HoleExplorer(CourseWidget):
             "bucket": _bucket_text(int(holes.bucket(self._hole))),
             "border": "near the border" if near else "clear of the border",
             "ratios": self._ratios.tolist(),
-            "counts": found[1:],
-            "outside": found[0],
+            "counts": counts,
+            "outside": SAMPLES - sum(counts),
         }
         with self.hold_sync():
             self.set_trait("shown", facts)
@@ -268,12 +273,12 @@ def histogram(ratios: Tensor, share: float, height: int) -> np.ndarray:
             continue
         bar = (10 + k * step, base - number * unit, 10 + k * step + step - 2, base)
         draw.rectangle(bar, fill=(92, 122, 160))
-    for low in (*(low for low, _ in holes.BUCKETS), 0.6):
+    for low in _EDGES:
         x = 10 + low * 50 * step
         draw.line((x, base + 1, x, base + 6), fill=ink)
         draw.text((x - 5, base + 8), f"{low:.0%}"[:-1], fill=ink, font=small)
-    found = torch.histc(_bucket_of(ratios).float(), 7, -1, 5).int().tolist()[1:]
-    for (low, high), number in zip(holes.BUCKETS, found, strict=True):
+    numbers = _bucket_counts(ratios)
+    for (low, high), number in zip(holes.BUCKETS, numbers, strict=True):
         place = 10 + (low + high) / 2 * 50 * step - 5
         draw.text((place, base + 24), str(number), fill=ink, font=font)
     x = 10 + min(share, 0.8) * 50 * step
@@ -283,10 +288,13 @@ def histogram(ratios: Tensor, share: float, height: int) -> np.ndarray:
     return np.asarray(paper)
 
 
-def _bucket_of(ratios: Tensor) -> Tensor:
-    """Bucket numbers of ratios, through holes of one row that have them."""
-    row = torch.arange(SAMPLE_SIZE**2) < (ratios * SAMPLE_SIZE**2).round()[:, None]
-    return holes.bucket(row.float()[:, None, None])
+def _bucket_counts(ratios: Tensor) -> list[int]:
+    """How many ratios each of the six buckets holds; a bucket owns its upper end."""
+    edges = torch.tensor(_EDGES, dtype=torch.float64)
+    # 0 is below all buckets, and the number after the last above them
+    found = torch.bucketize(ratios.double(), edges)
+    counts: list[int] = found.bincount(minlength=len(_EDGES) + 1)[1:-1].tolist()
+    return counts
 
 
 def _bucket_text(number: int) -> str:

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | build rectangles, brush strokes and irregular holes<br>find occluded pixels with optical flow<br>sort holes into the six buckets of the papers<br>show what the kind of hole does to a score<br>catch four habits that spoil results |
-# | **Minutes** | read 28 · run 2 · practise 30 |
+# | **Minutes** | read 28 · run 2 · practise 35 |
 # | **Before you start** | lesson 00 |
 # | **Cost** | ci 30 s · laptop 30 s · gpu 30 s |
 
@@ -24,12 +24,12 @@ run = cl.start("01")
 # %% [markdown]
 # ## The problem
 #
-# In lesson 00 every fill got a number, its PSNR. What would change it most: another fill,
-# or another hole? We take one photo and one fill, the membrane, and let exactly
-# 15 % be missing three times: as a square, as brush strokes, as irregular bands.
-# The library makes the three holes; we build each of them below. `side` is a share of
-# the picture's side, and 0.387² ≈ 0.15; `grow` then widens or thins a hole, pixel by
-# pixel, until the ratio is exact.
+# In lesson 00 every fill got a number, its PSNR. What would change it most: another
+# fill, or another hole? We take one photo and one fill, the membrane, and let exactly
+# 15 % be missing three times: as a square, as brush strokes, as irregular bands. The
+# library makes the three holes; we build each of them below. `side` is a share of the
+# picture's side, and 0.387² ≈ 0.15; `grow` then widens or thins a hole, pixel by pixel,
+# until the ratio is exact.
 
 # %%
 photo = cl.photos.square(cl.photos.load("lincolnmemorial"), 192)
@@ -55,13 +55,13 @@ cl.pictures.grid(seen, rows=("hole", "filled"), scale=1)
 
 # %% [markdown]
 # Same photo, same fill, same number of missing pixels, and three scores (one photo, one
-# hole each: luck is in it). So a score without its holes says little. How do papers make
-# their holes, and which of the three numbers is *the* score of the membrane?
+# hole each: luck is in it). So a score without its holes says little. How do papers
+# make their holes, and which of the three numbers is *the* score of the membrane?
 #
 # ## By hand
 #
-# A hole of 4 × 4 pixels with a rectangle missing: rows 0 and 1, columns 1 to 3. Here and
-# in the whole course **1 means missing**; `valid` is the opposite.
+# A hole of 4 × 4 pixels with a rectangle missing: rows 0 and 1, columns 1 to 3. Here
+# and in the whole course **1 means missing**; `valid` is the opposite.
 
 # %%
 hole = torch.zeros(4, 4, dtype=torch.int64)
@@ -156,12 +156,13 @@ cl.claim("broadcasting = library", torch.equal(fast, library[:, 0]))
 #
 # Users paint. Yu et al. (2019) therefore train on *free-form* strokes. A stroke is a
 # chain of thick segments with round ends: a pixel is missing if its centre lies within
-# half a brush of the segment. Where is the nearest point of the segment from $s$ to $e$?
-# Project the centre $p$ onto the line,
+# half a brush of the segment. Where is the nearest point of the segment from $s$ to
+# $e$? Project the centre $p$ onto the line,
 #
 # $$t = \frac{(p - s) \cdot (e - s)}{|e - s|^2},$$
 #
-# and stop at both ends by clamping $t$ to $[0, 1]$. The nearest point is $s + t\,(e - s)$.
+# and stop at both ends by clamping $t$ to $[0, 1]$. The nearest point is
+# $s + t\,(e - s)$.
 
 
 # %%
@@ -182,8 +183,8 @@ print(segment_naive(8, (1, 1), (5, 7), 1.2).int())
 
 # %% [markdown]
 # The band runs from the upper left to the lower right, as thick as it should be, with
-# its ends rounded as well as 8 pixels allow. In tensors, all pixel centres are handled at
-# once, and `clamp` stops $t$ at both ends.
+# its ends rounded as well as 8 pixels allow. In tensors, all pixel centres are handled
+# at once, and `clamp` stops $t$ at both ends.
 
 
 # %%
@@ -205,10 +206,10 @@ print(f"40 segments, {int(slow.sum())} missing pixels, {slow.mean():.1%}")
 cl.claim("loops = tensors, pixel for pixel", torch.equal(slow.double(), fast))
 
 # %% [markdown]
-# The hand that holds the brush is a random walk. Each step heads about 72° below or above
-# the direction *right*, in turn: a zigzag that drifts to the right. A step is about an
-# eighth of the diagonal long. At the end the whole stroke is mirrored at random, up to
-# down and left to right, which balances the drift: remember that line.
+# The hand that holds the brush is a random walk. Each step heads about 72° below or
+# above the direction *right*, in turn: a zigzag that drifts to the right. A step is
+# about an eighth of the diagonal long. At the end the whole stroke is mirrored at
+# random, up to down and left to right, which balances the drift: remember that line.
 
 # %%
 import math
@@ -217,7 +218,7 @@ from itertools import pairwise
 
 def walk(size, generator, mirror=True):
     """The joints of one stroke, (joints, 2) as (y, x) in pixels, and its brush."""
-    # drawn in the library's order, for eleven joints even if fewer are used
+    # drawn in the library's order, for eleven segments even if fewer are used
     chance = 2 * torch.rand(11, 2, generator=generator) - 1
     step = (1 + torch.randn(11, generator=generator) / 2).clamp(0, 2)
     joints = [size * torch.rand(2, generator=generator)]
@@ -298,8 +299,8 @@ cl.claim(
 # they are cut short, and a network trained on them meets fewer holes at the left. With
 # it, as many drift to the left as to the right, and the average says nothing is amiss.
 #
-# The third fault matters most. The brush is 12 to 40 *pixels* wide, whatever the picture.
-# That suits 256 px. What do you expect at 64 px?
+# The third fault matters most. The brush is 12 to 40 *pixels* wide, whatever the
+# picture. That suits 256 px. What do you expect at 64 px?
 
 # %%
 unscaled = {}
@@ -322,10 +323,10 @@ cl.claim(
 #
 # Liu et al. (2018) wanted holes that nobody had to draw, in shapes that nature makes.
 # Their idea: when something moves in a video, it *covers* pixels of the frame before.
-# These pixels have no partner in the next frame, and where they lie follows the outlines
-# of real things. *Optical flow* tells for every pixel where it goes; follow it to the
-# second frame, and the backward flow from there home again. A covered pixel does not
-# come home: it arrives where by now something else is.
+# These pixels have no partner in the next frame, and where they lie follows the
+# outlines of real things. *Optical flow* tells for every pixel where it goes; follow it
+# to the second frame, and the backward flow from there home again. A covered pixel does
+# not come home: it arrives where by now something else is.
 #
 # By hand, in a strip of 8 pixels whose pixels 2 and 3 move two steps to the right:
 
@@ -363,10 +364,10 @@ def inconsistent_naive(forward, backward):
 
 
 # %% [markdown]
-# To measure how good the test is, we need a pair whose true motion is known. No film has
-# that, so ours is **made**: a random piece of one real photo slides over another, which
-# pans a little. Then the way back is known too: in the second frame, pixels of the piece
-# go back with its motion, all others with the background's.
+# To measure how good the test is, we need a pair whose true motion is known. No film
+# has that, so ours is **made**: a random piece of one real photo slides over another,
+# which pans a little. Then the way back is known too: in the second frame, pixels of
+# the piece go back with its motion, all others with the background's.
 
 
 # %%
@@ -396,8 +397,8 @@ cl.claim("loops = library, on whole-pixel flows", same)
 
 # %% [markdown]
 # That is the truth, from the true flow. A maker of holes only has the two frames, and
-# must estimate both flows from them, here by TV-L1 of scikit-image. How much of the truth
-# does it find (*recall*), and how much of what it finds is true (*precision*)?
+# must estimate both flows from them, here by TV-L1 of scikit-image. How much of the
+# truth does it find (*recall*), and how much of what it finds is true (*precision*)?
 
 # %%
 forward = cl.holes.optical_flow(first, second)
@@ -411,15 +412,15 @@ cl.pictures.grid({"first": first, "second": second, "true": true, "found": found
 # %% [markdown]
 # It finds nearly four of five covered pixels, and nearly half of what it marks is a
 # mistake: flow is guesswork where there is no texture, as in the white area at the
-# lower left. For a dataset of holes that is no harm. Nobody needs the *true* occlusions,
-# only outlines that look like things.
+# lower left. For a dataset of holes that is no harm. Nobody needs the *true*
+# occlusions, only outlines that look like things.
 #
 # ### The published recipe
 #
 # Thin bands are not yet holes. The recipe: turn, shift and crop them at random, keep
 # what is above 0.6 after resampling, and *dilate* by 9 to 49 pixels at 512: a pixel
-# joins if a missing one lies within reach. Our own maps are bundled, made from pairs like
-# the one above. What does dilation do to the ratio of one of them?
+# joins if a missing one lies within reach. Our own maps are bundled, made from pairs
+# like the one above. What does dilation do to the ratio of one of them?
 
 # %%
 bank = cl.holes.occlusions()
@@ -452,10 +453,10 @@ explorer
 
 # %% [markdown]
 # Try three things: *Another hole* ten times for each maker; *Frame kept free* at 10 %
-# with the border fact in view; *Grow to*, slowly up to 60 %. The histogram does not follow
-# *Grow to*: it shows 64 holes as they are drawn, before they grow. Without a kernel, here
-# is what each maker does when nobody touches its sliders, and in which bucket each of its
-# 64 holes falls:
+# with the border fact in view; *Grow to*, slowly up to 60 %. The histogram does not
+# follow *Grow to*: it shows 64 holes as they are drawn, before they grow. Without a
+# kernel, here is what each maker does when nobody touches its sliders, and in which
+# bucket each of its 64 holes falls:
 
 # %%
 ends = [f"≤ {high:.0%}" for _, high in cl.holes.BUCKETS]
@@ -466,11 +467,11 @@ for maker in ("rectangles", "strokes", "irregular"):
     print(f"{maker:12}" + "".join(f"{number:7}" for number in numbers))
 
 # %% [markdown]
-# No maker fills all six buckets; rectangles reach three of them, irregular holes five. A
-# fair comparison needs a set in which every bucket is equally full.
+# No maker fills all six buckets; rectangles reach three of them, irregular holes five.
+# A fair comparison needs a set in which every bucket is equally full.
 
 # %%
-bench = cl.holes.benchmark(64, per_cell=8)
+bench = cl.holes.benchmark(64, per_cell=20)
 near = cl.holes.touches_border(bench.hole)
 for number, (low, high) in enumerate(cl.holes.BUCKETS):
     here = bench.bucket == number
@@ -480,9 +481,9 @@ for number, (low, high) in enumerate(cl.holes.BUCKETS):
     print(f"{int(near[here].sum())} near the border")
 
 # %% [markdown]
-# `holes.benchmark` draws strokes and irregular holes, half and half, and grows each to a
-# ratio of its bucket; in half of them a frame of a tenth stays known. The same arguments
-# always give the same holes, for any method of this course.
+# `holes.benchmark` draws strokes and irregular holes, half and half, and grows each to
+# a ratio of its bucket; in half of them a frame of a tenth stays known. The same
+# arguments always give the same holes, for any method of this course.
 #
 # ## Use: a batch for training
 #
@@ -500,16 +501,17 @@ print("missing:", " ".join(f"{share:.0%}" for share in cl.holes.ratio(hole)))
 cl.pictures.grid({f"{k + 1} and {k + 5}": given[k::4] for k in range(4)}, scale=3)
 
 # %% [markdown]
-# Is making them a bottleneck? The times are those of your machine.
+# Is making them a bottleneck? We time one batch as large as your profile trains with:
+# `run.batch` holes, each `run.size` pixels a side. The times are those of your machine.
 
 # %% tags=["nbval-ignore-output"]
 import time
 
 for make in (cl.holes.rectangles, cl.holes.strokes, cl.holes.irregular):
     begin = time.perf_counter()
-    make(64, 128, draw)
+    make(run.batch, run.size, draw)
     ms = 1000 * (time.perf_counter() - begin)
-    print(f"{make.__name__:10} {ms:4.0f} ms for a batch of 64 at 128 px")
+    print(f"{make.__name__:10} {ms:4.0f} ms for {run.batch} holes at {run.size} px")
 
 # %% [markdown]
 # Rectangles cost next to nothing. Strokes and irregular holes take longer, and still a
@@ -518,8 +520,9 @@ for make in (cl.holes.rectangles, cl.holes.strokes, cl.holes.irregular):
 #
 # ## Experiment 1: does the kind of hole matter?
 #
-# Back to the question of the beginning, with 20 photos in place of one, three fills, and
-# three seeds. All holes are grown to 15 %. Each number is the mean PSNR in the hole.
+# Back to the question of the beginning, with 20 photos in place of one, three fills,
+# and three seeds. All holes are grown to 15 %. Each number is the mean PSNR in the
+# hole.
 
 # %%
 photos = cl.photos.squares("evaluation", 64)
@@ -570,22 +573,24 @@ cl.claim(
 )
 
 # %% [markdown]
-# That is how a weaker method wins a table: by easier holes. The deepest pixel of a square
-# is over one and a half times as far from anything known as that of a band. On seed 2 the lead
-# is a narrow one, and strokes are there hardly easier than squares: about strokes we claim
-# nothing.
+# That is how a weaker method wins a table: by easier holes. The deepest pixel of a
+# square is over one and a half times as far from anything known as that of a band. On
+# seed 2 the lead is a narrow one, and strokes are there hardly easier than squares:
+# about strokes we claim nothing.
 #
 # ## Experiment 2: does the hole decide who wins?
 #
-# On the *same* holes, does the order of the three fills change from bucket to bucket? We
-# expected it: the mean, so we thought, catches up where holes are large.
+# On the *same* holes, does the order of the three fills change from bucket to bucket?
+# We expected it: the mean, so we thought, catches up where holes are large. A *cell* is
+# one bucket with or without border. Every cell gets every photo once, so that two cells
+# differ in their holes and never in their photos.
 
 
 # %%
 def on_benchmark(seed):
-    """96 fixed holes of a seed, and the photos they lie on."""
-    bench = cl.holes.benchmark(64, per_cell=8, seed=seed)
-    return bench, photos[torch.arange(len(bench)) % len(photos)]
+    """240 fixed holes of a seed, 20 in each of 12 cells, and the photos below them."""
+    bench = cl.holes.benchmark(64, per_cell=len(photos), seed=seed)
+    return bench, photos.repeat(12, 1, 1, 1)
 
 
 tables = []
@@ -605,12 +610,12 @@ cl.claim(
 
 # %% [markdown]
 # The expectation failed: the lead of the membrane over the mean shrinks from over eight
-# decibels to less than three, but the order never changes. Another expectation: holes at
-# the border are *harder*, because nothing is known beyond it. This time twelve seeds.
+# decibels to less than three, but the order never changes. Another expectation: holes
+# at the border are *harder*, because nothing is known beyond it. This time five seeds.
 
 # %%
 gaps = []
-for seed in range(12):
+for seed in range(5):
     bench, images = on_benchmark(seed)
     result = cl.fills.harmonic(images, bench.hole)
     psnr = cl.evaluation.hole_psnr(result, images, bench.hole)
@@ -634,8 +639,8 @@ print(f"mean step between neighbours: {middle:.3f} inside, {frame:.3f} in the fr
 cl.claim("the middle is busier by a quarter at least", middle > 1.25 * frame)
 
 # %% [markdown]
-# So this is a fact about these photos and a smooth fill, not a law about borders. Papers
-# report both kinds of holes, and so shall we.
+# So this is a fact about these photos and a smooth fill, not a law about borders.
+# Papers report both kinds of holes, and so shall we.
 #
 # ## Four habits that spoil results
 #
@@ -657,12 +662,13 @@ for name, used in {"right": hole, "inverted": 1 - hole}.items():
 
 # %% [markdown]
 # The inverted run destroys the photo and keeps the grey hole. Nothing stops a network
-# from training on that. The library's reader, `holes.from_files`, therefore has no default
-# colour, and it refuses a set of which most would be missing.
+# from training on that. The library's reader, `holes.from_files`, therefore has no
+# default colour, and it refuses a set in which on average more than 60 % would be
+# missing: beyond the last bucket.
 #
-# **2. Resizing a hole like a photo.** Bilinear interpolation makes grey pixels, which are
-# a little missing. `grey` is a hole of 256 px brought to 64 px that way and stored in 8
-# bits, `hole` the same by nearest neighbour.
+# **2. Resizing a hole like a photo.** Bilinear interpolation makes grey pixels, which
+# are a little missing. `grey` is a hole of 256 px brought to 64 px that way and stored
+# in 8 bits, `hole` the same by nearest neighbour.
 
 # %%
 big = cl.holes.strokes(20, 256, run.generator("big"))
@@ -677,8 +683,9 @@ print(
 )
 
 # %% [markdown]
-# What do they do? A blend `image * (1 - grey)` lets a little of the hidden photo through.
-# Whoever divides by `1 - grey` has it back. Watch the thin stroke on the rhinoceros.
+# What do they do? A blend `image * (1 - grey)` lets a little of the hidden photo
+# through. Whoever divides by `1 - grey` has it back. Watch the thin stroke on the
+# rhinoceros.
 
 # %%
 blend = photos * (1 - grey)
@@ -824,8 +831,8 @@ dilate = cl.check("01.2", dilate)
 #
 # <details><summary>Hint 1</summary>
 #
-# A known pixel is safe only where the weight of the fill is exactly 0. When is a missing
-# pixel safe?
+# A known pixel is safe only where the weight of the fill is exactly 0. When is a
+# missing pixel safe?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -853,7 +860,8 @@ damage = cl.check("01.3", damage)
 #
 # *Stretch · difficulty 3 of 3 · 15 minutes*
 #
-# Our loops needed whole-pixel flows. Measured flow has fractions, and no loop is needed.
+# Our loops needed whole-pixel flows. Measured flow has fractions, and no loop is
+# needed.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -899,8 +907,8 @@ inconsistent = cl.check("01.4", inconsistent)
 #
 # <details><summary>Answer</summary>
 #
-# Nobody can tell unless the holes were the same. In experiment 1, the kind of hole alone
-# moved the membrane by more than a decibel on every seed.
+# Nobody can tell unless the holes were the same. In experiment 1, the kind of hole
+# alone moved the membrane by more than a decibel on every seed.
 #
 # </details>
 #
@@ -929,8 +937,8 @@ inconsistent = cl.check("01.4", inconsistent)
 # from thick segments along a random walk, and irregular holes from pixels that optical
 # flow cannot bring home. Holes are compared in buckets of their ratio, with and without
 # the border. The kind of hole moves a score more than the choice between two good
-# classical fills, so a number is worth something only with its holes. Polarity, bilinear
-# resizing, JPEG and multiplication each spoil a result in silence.
+# classical fills, so a number is worth something only with its holes. Polarity,
+# bilinear resizing, JPEG and multiplication each spoil a result in silence.
 #
 # Next: how wrong is a fill, and what should training minimise? Lesson 02.
 #
