@@ -21,11 +21,10 @@ from course_lib import (
     training,
     zoo,
 )
-from course_lib.evaluation import composite
 from course_lib.exercises import check, progress
 from course_lib.lesson import claim, close, show_source
 from course_lib.session import start
-from course_lib.tensors import hide
+from course_lib.tensors import composite, hide
 from course_lib.widgets import HoleExplorer, HolePainter
 
 __all__ = [

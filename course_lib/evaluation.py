@@ -26,6 +26,8 @@ from course_lib.tensors import (
 Method = Callable[[Tensor, Tensor], Tensor]
 
 __all__ = [
+    "METRICS",
+    "MethodError",
     "Scores",
     "Table",
     "composite",
@@ -135,8 +137,8 @@ def _measure(
 ) -> dict[str, Tensor]:
     check_pair(image, hole)
     check_image(image)
-    filled = composite(prediction, image, hole).clamp(0, 1)
-    check_image(filled, "prediction (in the hole)")
+    filled = check_image(composite(prediction, image, hole), "prediction (in the hole)")
+    filled = filled.clamp(0, 1)  # the check allows for rounding
     return {name: MEASURES[name](filled, image, hole) for name in metrics}
 
 
@@ -204,8 +206,9 @@ def evaluate(
 ) -> Table:
     """Score every method on the same pictures with the same holes.
 
-    Hole k lies on picture ``k % N``. A method is called with batches of pictures whose
-    hidden pixels are NaN, and gives a prediction of the same shape. Raises
+    Hole k lies on picture ``k % N``: with ``per_cell`` a multiple of N, every cell of
+    the table gets every picture equally often. A method is called with batches of
+    pictures whose hidden pixels are NaN, and gives a prediction of the same shape. Raises
     ``MethodError``, naming the method, if it returns NaN in a hole or another shape,
     and ``ContractError`` if pictures and holes do not fit or a metric is unknown.
     ``metrics`` names those to take; the VGG distance costs most.
@@ -267,5 +270,6 @@ def _by_cell(values: Tensor, benchmark: holes.Benchmark) -> Tensor:
 
 
 def _in_hole(error: Tensor, hole: Tensor) -> Tensor:
-    inside = torch.where(hole.bool(), error, 0.0).sum((1, 2, 3))
-    return inside / (hole.sum((1, 2, 3)) * error.shape[1])
+    wide = torch.promote_types(error.dtype, torch.float32)  # a sum of halves overflows
+    inside = torch.where(hole.bool(), error, 0.0).sum((1, 2, 3), dtype=wide)
+    return inside / (hole.sum((1, 2, 3), dtype=wide) * error.shape[1])

@@ -2,7 +2,7 @@
 
 Each is ``fill(image, hole) -> image``: ``(N, 3, H, W)`` in ``[0, 1]`` and
 ``(N, 1, H, W)``, 1 = missing. Known pixels come back bit-exact; pixels under the hole
-are never read. Lesson 00 compares them, lesson 00 builds ``mean`` and ``harmonic``.
+are never read. Lesson 00 builds ``mean`` and ``harmonic`` and compares all.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def harmonic(image: Tensor, hole: Tensor) -> Tensor:
     Solves the discrete Laplace equation exactly (sparse LU in float64); pixels at the
     picture's border have fewer neighbours (Neumann condition).
     """
-    return _each(image, hole, lambda picture, missing: solve_laplace(picture, missing))
+    return _each(image, hole, solve_laplace)
 
 
 def biharmonic(image: Tensor, hole: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def available() -> dict[str, Fill]:
         "biharmonic": biharmonic,
     }
     if find_spec("cv2"):
-        found |= {"Telea": telea, "Navier–Stokes": navier_stokes}
+        found |= {"Telea": telea, "Navier-Stokes": navier_stokes}
     return found
 
 

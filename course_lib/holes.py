@@ -86,7 +86,7 @@ def strokes(
     """Free-form brush strokes: random walks that zigzag up and down.
 
     After algorithm 1 of Yu et al. 2019 with the constants of their code: each stroke
-    has ``vertices`` joints; its segments head about 72 degrees above and below one
+    has ``vertices`` segments; they head about 72 degrees above and below one
     direction along the rows, in turn: a zigzag that drifts; a segment is about an
     eighth of the diagonal long; joints are round; half of the strokes are mirrored in
     rows, half in columns, which balances the drift (the published code means to and
@@ -242,11 +242,18 @@ def optical_flow(first: Tensor, second: Tensor) -> Tensor:
     """TV-L1 optical flow from ``first`` to ``second`` by scikit-image: (1, 2, H, W).
 
     Two images ``(1, 3, H, W)``; grey values are compared. About a second at 128 px.
+    Raises ``HoleError`` for a batch.
     """
+    if len(first) != 1 or first.shape != second.shape:
+        raise HoleError(
+            f"optical_flow takes one pair of equal size, got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}; call it for each pair"
+        )
     from skimage.registration import optical_flow_tvl1
 
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    grey = [(image * weights).sum(1)[0].numpy() for image in (first, second)]
+    pair = (first.detach().cpu(), second.detach().cpu())
+    grey = [(image * weights).sum(1)[0].numpy() for image in pair]
     flow = optical_flow_tvl1(*grey)
     return torch.from_numpy(np.ascontiguousarray(flow))[None].float()
 
@@ -452,7 +459,7 @@ def benchmark(size: int, per_cell: int = 4, seed: int = 0) -> Benchmark:
     ``per_cell`` holes for each of the 12 cells, half strokes and half irregular,
     grown to a ratio drawn evenly from the bucket; without border, a frame of
     ``MARGIN`` sides stays known; with border, a hole that misses the border is moved
-    to it. The same arguments give the same holes.
+    to the left one. The same arguments give the same holes.
     """
     generator = torch.Generator().manual_seed(seed)
     parts, buckets, borders = [], [], []
@@ -491,8 +498,8 @@ def from_files(
     ``hole_is`` says which colour is missing and has no default, because the two
     halves of the NVIDIA set disagree: its test holes are white, its training holes
     black. Resized nearest, cut at half. Raises ``HoleError`` for a file that is no
-    picture, no file at all, or an average ratio above 0.7, the sign of the wrong
-    colour.
+    picture, no file at all, or an average ratio above the last bucket (0.6), the
+    sign of the wrong colour.
     """
     if hole_is not in ("white", "black"):
         raise HoleError(f"hole_is must be 'white' or 'black', not {hole_is!r}")
@@ -502,7 +509,7 @@ def from_files(
     white = torch.stack(pictures)[:, None] > 0.5
     hole = (white if hole_is == "white" else ~white).float()
     share = float(hole.mean())
-    if share > 0.7:
+    if share > BUCKETS[-1][1]:
         other = "black" if hole_is == "white" else "white"
         raise HoleError(
             f"{share:.0%} of the pixels would be missing with hole_is={hole_is!r}: "

@@ -18,7 +18,7 @@ from course_lib.session import ROOT
 def claim(text: str, truth: bool | np.bool_ | torch.Tensor) -> None:
     """Print ``✓ text`` when the claim holds; raise ``AssertionError`` when it does not.
 
-    ``truth`` must be a bool, a NumPy bool or a bool tensor with one element. Anything
+    ``truth`` must be a bool, a NumPy bool or a bool tensor without dimensions. Anything
     else is a ``TypeError``: a tuple, a list or a string would be true by being there.
     """
     is_flag = isinstance(truth, (bool, np.bool_)) or (

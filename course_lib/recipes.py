@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,26 +19,17 @@ from torch import Tensor
 
 from course_lib import evaluation, fills, holes, photos, pictures, training, zoo
 from course_lib.networks import UNet
-from course_lib.session import ASSETS, ROOT, start
+from course_lib.session import ASSETS, ROOT, Budget, start
 from course_lib.tensors import composite, hide
 
 CHECKPOINTS = ROOT / ".cache" / "checkpoints"
 Batch = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """So many steps with pictures of one size."""
-
-    steps: int
-    batch: int
-    size: int
-
-
 def start_unet() -> None:
     """The plain U-Net of lesson 00: L1 only, holes six times the weight."""
     network = UNet()
-    stages = (Stage(8_000, 16, 64), Stage(4_000, 8, 128), Stage(2_000, 8, 128))
+    stages = (Budget(8_000, 16, 64), Budget(4_000, 8, 128), Budget(2_000, 8, 128))
     cycles = (12_000, 2_000)
     history = train_fill(network, "start_unet", stages, rate=1e-3, cycles=cycles)
     facts = training_facts("start_unet", history, stages, seed=0)
@@ -47,6 +37,13 @@ def start_unet() -> None:
     facts["rate"] = "Adam 1e-3, cosine over 12,000 steps; from 5e-4 over 2,000"
     facts["scores"] = scores(network)
     zoo.save(network, "start_unet", {"class": "UNet", "arguments": {}}, facts)
+    forget("start_unet")
+
+
+def forget(name: str) -> None:
+    """Remove a finished training's checkpoint: the next call trains anew."""
+    for ending in (".pt", ".commit"):
+        (CHECKPOINTS / f"{name}{ending}").unlink(missing_ok=True)
 
 
 def occlusions() -> None:
@@ -99,7 +96,7 @@ def figures() -> None:
 
 def _four_fills(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
     network = zoo.load("start_unet")
-    methods = {"mean": fills.mean, "membrane": fills.harmonic, "Telea": fills.telea}
+    methods = {"mean": fills.mean, "harmonic": fills.harmonic, "Telea": fills.telea}
     made = {name: fill(image, hole) for name, fill in methods.items()}
     made["small network"] = composite(network(image, hole), image, hole)
     return {"a hole": pictures.hatched(image, hole), **made}
@@ -121,7 +118,7 @@ RECIPES: dict[str, Callable[[], None]] = {
 def train_fill(
     network: torch.nn.Module,
     name: str,
-    stages: tuple[Stage, ...],
+    stages: tuple[Budget, ...],
     *,
     rate: float,
     cycles: tuple[int, ...] = (),
@@ -174,7 +171,7 @@ def train_fill(
     return history
 
 
-def training_batches(stage: Stage, generator: torch.Generator) -> Iterator[Batch]:
+def training_batches(stage: Budget, generator: torch.Generator) -> Iterator[Batch]:
     """Crops of the training photos with holes: half strokes, half rectangles."""
     crops = photos.collection("train")
     while True:
@@ -234,7 +231,7 @@ def _warm_cosine(progress: float) -> float:
 
 
 def training_facts(
-    name: str, history: training.History, stages: tuple[Stage, ...], seed: int
+    name: str, history: training.History, stages: tuple[Budget, ...], seed: int
 ) -> dict[str, Any]:
     """What a card says about how its weights were trained."""
     device = Accelerator().device

@@ -10,8 +10,8 @@ import os
 import platform
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -62,7 +62,7 @@ LESSONS = {
             "start_here",
             "Start here: fill a hole",
             "paint a hole, four fills side by side, what PSNR rewards",
-            minutes=40,
+            minutes=50,
             seconds=40,
             ci=Budget(steps=4, batch=4, size=32),
             laptop=Budget(steps=60, batch=8, size=64),
@@ -73,8 +73,8 @@ LESSONS = {
             "holes",
             "Holes: what is missing",
             "rectangles, strokes, holes from optical flow, buckets, polarity",
-            minutes=60,
-            seconds=40,
+            minutes=65,
+            seconds=30,
             ci=Budget(steps=4, batch=8, size=64),
             laptop=Budget(steps=4, batch=64, size=128),
             gpu=Budget(steps=4, batch=64, size=256),
@@ -108,11 +108,6 @@ class Run:
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
         return torch.Generator(device).manual_seed(number)
 
-    @cached_property
-    def budget(self) -> Budget:
-        """Steps, batch and size in one object."""
-        return Budget(self.steps, self.batch, self.size)
-
     def __str__(self) -> str:
         """One line for the top of a lesson."""
         return (
@@ -126,7 +121,8 @@ def start(lesson: str, profile: str | None = None, seed: int = 0) -> Run:
     """Choose the profile and the device of a lesson, and set the figure style.
 
     Profile: the argument, else the environment variable ``COURSE_PROFILE``, else
-    ``gpu`` where CUDA is, else ``laptop``. Profile ``ci`` always runs on the CPU with
+    ``gpu`` where CUDA is, else ``laptop``. Without CUDA, profile ``gpu`` warns that its
+    many large steps will take hours. Profile ``ci`` always runs on the CPU with
     one thread, so that its stored outputs can be reproduced. Raises ``SessionError``
     for a lesson or profile that does not exist.
     """
@@ -139,6 +135,12 @@ def start(lesson: str, profile: str | None = None, seed: int = 0) -> Run:
         )
     if chosen == "ci":
         torch.set_num_threads(1)
+    if chosen == "gpu" and not torch.cuda.is_available():
+        warnings.warn(
+            "profile gpu without CUDA: its many large steps will take hours here; "
+            "profile laptop is made for this machine",
+            stacklevel=2,
+        )
     _set_figure_style()
     budget: Budget = getattr(row, chosen)
     device = torch.device("cpu") if chosen == "ci" else best_device()
@@ -202,7 +204,10 @@ def probe_ms(device: torch.device | str = "cpu") -> float:
 
 
 def report() -> str:
-    """Versions, device, memory, disk and the expected time of each lesson here."""
+    """Versions, device, memory, disk and the expected time of each lesson here.
+
+    The time is that of the laptop profile on this machine's CPU.
+    """
     device = best_device()
     versions = ["torch", "torchvision", "numpy", "jupyterlab", "anywidget", "nbval"]
     lines = [f"Python {platform.python_version()} on {platform.system()}"]
@@ -211,9 +216,9 @@ def report() -> str:
     lines += [f"CPU cores {os.cpu_count()}, torch threads {torch.get_num_threads()}"]
     lines += [f"memory {_memory_gib():.0f} GiB"] if _memory_gib() else []
     free = shutil.disk_usage(ROOT).free / 2**30
-    probe = probe_ms(device)
+    probe = probe_ms()
     lines += [f"disk {free:.0f} GiB free", f"probe {probe:.1f} ms a training step", ""]
-    lines += ["lesson  runs about  with reading and exercises"]
+    lines += ["lesson  laptop profile here, and with reading and exercises"]
     for row in LESSONS.values():
         seconds = row.seconds * probe / PROBE_MS
         lines.append(

@@ -107,17 +107,20 @@ def save(
     content = serialise(weights)
     if len(content) > MAX_BYTES:
         raise ZooError(f"{name} needs {len(content)} bytes; at most {MAX_BYTES} ship")
-    path.write_bytes(content)
     entries = {
         "name": name,
         "network": plan,
         "parameters": sum(p.numel() for p in network.parameters()),
         "command": f"python3 course.py weights {name}",
         **facts,
-        "sha256": _hash(path),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-    (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
+    drafts = {path: content, FOLDER / f"{name}.json": text.encode()}
+    for target, data in drafts.items():  # an interrupt here leaves the old pair whole
+        Path(f"{target}.draft").write_bytes(data)
+    for target in drafts:
+        Path(f"{target}.draft").replace(target)
 
 
 _AGAIN = "Fetch the course's files again, or retrain: python3 course.py weights NAME"

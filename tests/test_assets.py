@@ -94,6 +94,10 @@ def test_the_credits_name_the_manifest_and_each_family_of_assets():
     assert [name for name in sorted(loose) if name not in CREDITS] == []
 
 
+def test_the_network_of_the_first_lesson_is_there():
+    assert "start_unet" in zoo.names()
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_weights_belong_to_their_card_and_are_small(name: str):
     file = zoo.FOLDER / f"{name}.safetensors"

@@ -28,6 +28,7 @@ from course_lib.notebooks import (
     sources,
     target_of,
 )
+from course_lib.session import LESSONS as LESSON_TABLE
 
 LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -49,6 +50,15 @@ def test_a_lesson_is_what_its_source_says(path: Path):
 
 def test_every_source_has_its_notebook():
     assert [target_of(source) for source in sources()] == LESSONS
+
+
+@each_lesson
+def test_the_minutes_add_up(path: Path):
+    """Those of the box, of its exercises, and of the table of lessons."""
+    found, text = box(path), "".join(cell.source for cell in read(path).cells)
+    exercises = re.findall(r"^\*.* · difficulty . of 3 · (\d+) minutes\*$", text, re.M)
+    assert found.practise == sum(map(int, exercises))
+    assert found.minutes == LESSON_TABLE[path.name[:2]].minutes
 
 
 # --- the rules notice what breaks them ---

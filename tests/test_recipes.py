@@ -13,7 +13,7 @@ from torch import Tensor
 
 from course_lib import holes, photos, recipes
 from course_lib.networks import UNet
-from course_lib.recipes import Stage
+from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
 
 
@@ -35,7 +35,7 @@ def weights(network: UNet) -> Tensor:
     )
 
 
-STAGES = (Stage(3, 4, 16), Stage(2, 2, 32))
+STAGES = (Budget(3, 4, 16), Budget(2, 2, 32))
 
 
 def test_every_recipe_says_what_it_makes_and_an_unknown_one_lists_them(capsys):
@@ -59,7 +59,7 @@ def test_main_makes_what_is_named_or_all(monkeypatch: pytest.MonkeyPatch):
 def test_batches_are_pictures_with_strokes_and_boxes_and_repeat():
     def two(seed: int) -> list[Tensor]:
         stream = recipes.training_batches(
-            Stage(9, 5, 24), torch.Generator().manual_seed(seed)
+            Budget(9, 5, 24), torch.Generator().manual_seed(seed)
         )
         return [part for batch in (next(stream), next(stream)) for part in batch]
 
@@ -93,7 +93,7 @@ def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
     assert set(history.losses) == {"loss", "hole"}
     second, whole = tiny(), recipes.training_batches
 
-    def cut(stage: Stage, generator: torch.Generator) -> Iterator[recipes.Batch]:
+    def cut(stage: Budget, generator: torch.Generator) -> Iterator[recipes.Batch]:
         assert generator.initial_seed() == 0
         for number, batch in enumerate(whole(stage, generator)):
             if number == 1:

@@ -158,7 +158,7 @@ EXERCISES = (
             "inverted": lambda p, x, h: torch.where(h.bool(), x, p),
             "the prediction alone": lambda p, x, h: p.clone(),
             "the image alone": lambda p, x, h: x.clone(),
-            "NaN made zero": lambda p, x, h: p.nan_to_num() * h + x.nan_to_num() * h,
+            "the hole twice": lambda p, x, h: p.nan_to_num() * h + x.nan_to_num() * h,
         },
     ),
     Exercise(

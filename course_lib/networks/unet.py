@@ -54,7 +54,8 @@ class UNet(nn.Module):
 
         The raw prediction of every pixel, in ``[0, 1]``; known pixels are not copied
         (``composite`` does that). Pixels under the hole are never read. Raises
-        ``ContractError`` for a side that cannot be halved often enough.
+        ``ContractError`` for a side that cannot be halved often enough; values are
+        checked in evaluation mode only.
         """
         self._check(image, hole)
         valid = 1 - hole.to(image.dtype)
@@ -70,7 +71,7 @@ class UNet(nn.Module):
         return torch.sigmoid(y)
 
     def _check(self, image: Tensor, hole: Tensor) -> None:
-        check_pair(image, hole)
+        check_pair(image, hole, values=not self.training)
         factor = 2 ** len(self.encoder)
         if image.shape[-2] % factor or image.shape[-1] % factor:
             raise ContractError(

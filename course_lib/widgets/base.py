@@ -20,12 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import numpy as np
 import traitlets
-from PIL import Image
 
-from course_lib.pictures import MAX_PNG_BYTES, Picture, png
-from course_lib.tensors import ContractError
+from course_lib.pictures import Picture
 
 STATIC = Path(__file__).parent / "static"
 
@@ -83,7 +80,7 @@ class CourseWidget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         still = self.still()
-        data = data | {"text/plain": repr(self), "image/png": small_png(still)}
+        data = data | {"text/plain": repr(self), "image/png": still._repr_png_()}
         return data, metadata | {"image/png": {"alt": still.text}}
 
 
@@ -91,18 +88,6 @@ def module(name: str) -> str:
     """The ES module of one explorer: what all share, then its own part."""
     parts = (STATIC / "common.js", STATIC / f"{name}.js")
     return "\n".join(part.read_text("utf-8") for part in parts)
-
-
-def small_png(picture: Picture) -> bytes:
-    """PNG small enough for a notebook: fewer colours first, then fewer pixels."""
-    pixels = picture.pixels
-    while True:
-        try:
-            return png(pixels, MAX_PNG_BYTES)
-        except ContractError:
-            height, width = (max(1, round(0.8 * side)) for side in pixels.shape[:2])
-            smaller = Image.fromarray(pixels).resize((width, height))
-            pixels = np.asarray(smaller)
 
 
 def sentence(error: BaseException) -> str:

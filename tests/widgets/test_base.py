@@ -11,7 +11,7 @@ from PIL import Image
 from course_lib.pictures import MAX_PNG_BYTES, Picture
 from course_lib.tensors import ContractError
 from course_lib.widgets import CourseWidget
-from course_lib.widgets.base import STATIC, module, small_png
+from course_lib.widgets.base import STATIC, module
 
 
 class Doubler(CourseWidget):
@@ -91,9 +91,9 @@ def test_a_reader_without_a_kernel_sees_a_picture_with_a_text():
 
 def test_even_noise_becomes_a_small_still_and_always_the_same():
     noise = np.random.default_rng(0).integers(0, 256, (300, 420, 3)).astype(np.uint8)
-    data = small_png(Picture(noise, "noise"))
+    data = Picture(noise, "noise")._repr_png_()
     assert len(data) <= MAX_PNG_BYTES
-    assert data == small_png(Picture(noise, "noise"))
+    assert data == Picture(noise, "noise")._repr_png_()
     assert Image.open(io.BytesIO(data)).size[0] < 420
 
 

@@ -8,7 +8,7 @@ from course_lib import holes
 from course_lib.holes import HoleError
 from course_lib.tensors import ContractError
 from course_lib.widgets import HoleExplorer
-from course_lib.widgets.base import WidgetError, small_png
+from course_lib.widgets.base import WidgetError
 from course_lib.widgets.hole_explorer import CONTROLS, MAKERS, SAMPLES, histogram
 
 SIZE = 64
@@ -114,7 +114,7 @@ def test_the_still_shows_photo_hole_and_histogram(explorer):
     first = explorer.still()
     assert first.text == repr(explorer)
     assert first.pixels.shape[0] > SIZE
-    assert len(small_png(first)) < 60_000
+    assert len(first._repr_png_()) < 60_000
     assert not np.array_equal(first.pixels, explorer.look(seed=1).still().pixels)
 
 
