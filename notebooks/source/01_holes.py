@@ -590,14 +590,14 @@ cl.claim(
 def on_benchmark(seed):
     """240 fixed holes of a seed, 20 in each of 12 cells, and the photos below them."""
     bench = cl.holes.benchmark(64, per_cell=len(photos), seed=seed)
-    return bench, photos.repeat(12, 1, 1, 1)
+    return bench, photos.repeat(12, 1, 1, 1)  # cell after cell, as the holes lie
 
 
 tables = []
 for seed in range(3):
     bench, images = on_benchmark(seed)
-    cells = [bench.bucket == number for number in range(6)]
-    tables.append([scores(bench.hole[cell], images[cell]) for cell in cells])
+    buckets = [bench.bucket == number for number in range(6)]
+    tables.append([scores(bench.hole[here], images[here]) for here in buckets])
 print("up to    " + "".join(f"{high:6.0%}" for _, high in cl.holes.BUCKETS))
 for name in fills:
     means = [sum(t[k][name] for t in tables) / 3 for k in range(6)]
