@@ -208,9 +208,10 @@ def evaluate(
 
     Hole k lies on picture ``k % N``: with ``per_cell`` a multiple of N, every cell of
     the table gets every picture equally often. A method is called with batches of
-    pictures whose hidden pixels are NaN, and gives a prediction of the same shape. Raises
-    ``MethodError``, naming the method, if it returns NaN in a hole or another shape,
-    and ``ContractError`` if pictures and holes do not fit or a metric is unknown.
+    pictures whose hidden pixels are NaN, and gives a prediction of the same shape.
+    Raises ``MethodError``, naming the method, if it returns NaN in a hole or another
+    shape, and ``ContractError`` if pictures and holes do not fit, a metric is
+    unknown, or a prediction leaves [0, 1].
     ``metrics`` names those to take; the VGG distance costs most.
     """
     unknown = [name for name in metrics if name not in MEASURES]

@@ -90,7 +90,7 @@ def figures() -> None:
     _figure("01_holes", {"the photo": columns, **kinds}, 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
-    painted = holes.strokes(3, 160, draw(5), per_picture=(1, 1), width=(0.12, 0.14))
+    painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
     _figure("readme", _four_fills(images, painted), 1.0)
 
 

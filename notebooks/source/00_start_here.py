@@ -64,10 +64,10 @@ painter = cl.HolePainter(names, four).look(scratch, fill="harmonic")
 painter
 
 # %% [markdown]
-# Three things to try: a thin scratch (brush 4 px; which fills hide it?), a hole as wide as the animal
-# (what does each fill put there?), and the columns of the Lincoln Memorial (can any fill
-# carry a straight edge across?). *Compare all fills* shows the four at once. What you
-# painted is a tensor in the next cell.
+# Three things to try: a thin scratch (brush 4 px; which fills hide it?), a hole as wide
+# as the animal (what does each fill put there?), and the columns of the Lincoln Memorial
+# (can any fill carry a straight edge across?). *Compare all fills* shows the four at
+# once. What you painted is a tensor in the next cell.
 
 # %%
 print(painter)
@@ -425,7 +425,7 @@ cl.claim("the VGG distance prefers the grass", bool(scores["B"].vgg < scores["A"
 # of everything that could be there: fog. L1 is no way out: its best guess is the median of
 # all answers (exercise 00.3), fog as well. This explains half of the course. Lesson 02
 # takes losses apart, lessons 05 and 06 train a critic that punishes fog, lesson 06 copies
-# grass on purpose. And it is why our tables never print PSNR alone.
+# grass on purpose. And it is why nothing in this course is ranked by PSNR alone.
 
 # %% [markdown]
 # ## How the lessons work
