@@ -20,6 +20,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.filterwarnings("ignore:profile gpu without CUDA")
 @pytest.mark.parametrize("profile", session.PROFILES)
 @pytest.mark.parametrize("lesson", session.LESSONS)
 def test_each_lesson_has_a_budget_in_each_profile(lesson: str, profile: str):
@@ -29,6 +30,12 @@ def test_each_lesson_has_a_budget_in_each_profile(lesson: str, profile: str):
     assert (run.lesson, run.profile) == (lesson, profile)
     assert min(run.steps, run.batch, run.size) > 0
     assert all(part in str(run) for part in (lesson, profile, "seed 0", run.title))
+
+
+def test_the_gpu_profile_without_cuda_warns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.warns(UserWarning, match="will take hours here; profile laptop"):
+        session.start("00", "gpu")
 
 
 def test_a_run_is_frozen():
@@ -105,7 +112,7 @@ def test_start_sets_the_figure_style():
 
 
 def test_report_scales_the_lessons_with_the_probe(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(session, "probe_ms", lambda _: 2 * session.PROBE_MS)
+    monkeypatch.setattr(session, "probe_ms", lambda: 2 * session.PROBE_MS)
     text = session.report()
     for row in session.LESSONS.values():
         line = next(line for line in text.splitlines() if row.title in line)
