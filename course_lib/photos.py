@@ -114,7 +114,8 @@ class Collection:
 
         Each crop is a view of a random photograph, with a side of ``scale`` times the
         photograph's short side, resized once; half of them are mirrored. All
-        randomness comes from ``generator`` (a CPU generator).
+        randomness comes from ``generator`` (a CPU generator). One CPU core cuts about
+        5,000 crops of 128 px a second (``benchmarks/makers.py``).
         """
         if not 0 < scale[0] <= scale[1] <= 1:
             raise PhotoError(f"scale {scale}: need 0 < low <= high <= 1")
