@@ -3,6 +3,7 @@
 Lesson 00 shows how the three are used.
 """
 
+import html
 import inspect
 import textwrap
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pygments.token import Token
 
 from course_lib.session import ROOT
 
@@ -62,9 +64,39 @@ def show_source(thing: Callable[..., Any] | type) -> None:
     where, source = _source_of(thing)
     data = {
         "text/plain": f"{where}\n\n{source}",
-        "text/markdown": f"`{where}`\n\n```python\n{source}\n```",
+        "text/html": f"<p><code>{where}</code></p>{_highlighted(source)}",
     }
     display(data, raw=True)
+
+
+def _highlighted(source: str) -> str:
+    """The source as HTML in the theme's own colours; long lines scroll, not wrap."""
+    from pygments.lexers import PythonLexer
+
+    parts = []
+    for kind, text in PythonLexer().get_tokens(source):
+        colour = next((name for token, name in _COLOURS.items() if kind in token), "")
+        style = f' style="color: var(--jp-mirror-editor-{colour}-color)"'
+        escaped = html.escape(text, quote=False)
+        parts.append(f"<span{style}>{escaped}</span>" if colour else escaped)
+    return f'<pre style="{_LAYOUT}">{"".join(parts)}</pre>'
+
+
+_LAYOUT = (
+    "margin: 0; white-space: pre; overflow-x: auto; line-height: 1.4; "
+    "font-size: var(--jp-code-font-size)"
+)
+_COLOURS = {
+    Token.Keyword: "keyword",
+    Token.Operator.Word: "keyword",
+    Token.Literal.String: "string",
+    Token.Literal.Number: "number",
+    Token.Comment: "comment",
+    Token.Name.Builtin: "builtin",
+    Token.Name.Function: "def",
+    Token.Name.Class: "def",
+    Token.Name.Decorator: "meta",
+}
 
 
 def _source_of(thing: Any) -> tuple[str, str]:

@@ -1,6 +1,8 @@
 """Claims hold or raise, on every machine with the same words."""
 
+import html
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -60,10 +62,15 @@ def test_show_source_shows_file_and_code(monkeypatch: pytest.MonkeyPatch):
     shown: list[dict[str, str]] = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
     show_source(claim)
-    plain, rich = shown[0]["text/plain"], shown[0]["text/markdown"]
+    plain, rich = shown[0]["text/plain"], shown[0]["text/html"]
     assert plain.startswith("course_lib/lesson.py\n\ndef claim(text: str")
     assert plain.endswith('\n    print(f"✓ {text}")')
-    assert "```python\ndef claim(" in rich
+    assert ">course_lib/lesson.py<" in rich
+    bare = html.unescape(re.sub(r"<[^>]*>", "", rich.partition("<pre")[2]))
+    assert bare.partition(">")[2].strip() == plain.partition("\n\n")[2]
+    assert (
+        '<span style="color: var(--jp-mirror-editor-keyword-color)">def</span>' in rich
+    )
     show_source(course_lib.exercises.Exercise)
     assert "class Exercise:" in shown[1]["text/plain"]
 
