@@ -380,9 +380,10 @@ def touches_border(hole: Tensor, margin: float = MARGIN) -> Tensor:
 def distance(hole: Tensor) -> Tensor:
     """Exact Euclidean distance of each pixel to the nearest known pixel, in pixels.
 
-    ``(N, 1, H, W)`` float64 on the hole's device; 0 on known pixels, 1 on the rim of
-    the hole. What lies outside the picture is not known. A sample without a known
-    pixel gets infinity. Computed by SciPy on the CPU.
+    ``(N, 1, H, W)`` float64 on the hole's device (float32 where that has no float64:
+    MPS); 0 on known pixels, 1 on the rim of the hole. What lies outside the picture
+    is not known. A sample without a known pixel gets infinity. Computed by SciPy on
+    the CPU, wherever the hole is.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -391,7 +392,16 @@ def distance(hole: Tensor) -> Tensor:
     for field, sample in zip(found, missing, strict=True):
         if not sample.all():
             field[0] = distance_transform_edt(sample[0])
-    return torch.from_numpy(found).to(hole.device)
+    return torch.from_numpy(found).to(hole.device, _exact_dtype(hole.device))
+
+
+def _exact_dtype(device: torch.device) -> torch.dtype:
+    """The longest floats of a device.
+
+    float32 still tells all distances apart up to a side of 1024: they are roots of
+    whole numbers up to 2 * 1023 ** 2.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def dilate(hole: Tensor, radius: float | Tensor) -> Tensor:

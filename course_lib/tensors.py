@@ -85,6 +85,15 @@ def composite(prediction: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     image holds under the hole, and the prediction outside it, is dropped.
     Raises ``ContractError`` when the shapes do not belong together.
     """
+    check_prediction(prediction, image, hole)
+    return torch.where(hole.bool(), prediction.to(image.dtype), image)
+
+
+def check_prediction(prediction: Tensor, image: Tensor, hole: Tensor) -> None:
+    """Check that the shapes of a prediction, its image and its hole fit; no values.
+
+    Nothing is broadcast: a hole for each picture. Raises ``ContractError``.
+    """
     if prediction.shape != image.shape:
         raise ContractError(
             f"prediction {_shape(prediction)} and image {_shape(image)} must have the "
@@ -96,7 +105,6 @@ def composite(prediction: Tensor, image: Tensor, hole: Tensor) -> Tensor:
             f"({image.shape[0]}, 1, {image.shape[-2]}, {image.shape[-1]}); make it at "
             "that size, or use holes.resize"
         )
-    return torch.where(hole.bool(), prediction.to(image.dtype), image)
 
 
 def _check_tensor(value: Tensor, name: str, channels: int) -> None:

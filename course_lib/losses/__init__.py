@@ -1,6 +1,15 @@
 """Losses of the course; each says what it averages over."""
 
-from course_lib.losses.perceptual import VggFeatures, vgg_distance
+from course_lib.losses.perceptual import (
+    FeaturesError,
+    TorchvisionFeatures,
+    VggFeatures,
+    features,
+    gram,
+    perceptual_and_style,
+    torchvision_features,
+    vgg_distance,
+)
 from course_lib.losses.reconstruction import (
     discount_weights,
     l1,
@@ -9,10 +18,16 @@ from course_lib.losses.reconstruction import (
 )
 
 __all__ = [
+    "FeaturesError",
+    "TorchvisionFeatures",
     "VggFeatures",
     "discount_weights",
+    "features",
+    "gram",
     "l1",
+    "perceptual_and_style",
     "spatially_discounted_l1",
+    "torchvision_features",
     "total_variation",
     "vgg_distance",
 ]

@@ -1,7 +1,12 @@
 """Pixel losses: L1 by region, spatially discounted L1, total variation; lesson 02.
 
 Every loss says what it averages over. ``hole`` is 1 where pixels are missing. Errors of
-pixels that do not count are selected away, so that NaN there changes nothing.
+pixels that do not count are selected away, so that NaN there changes neither a value
+nor a gradient. Half precision is widened to float32 before anything is summed.
+
+Each raises ``ContractError`` when the shapes do not belong together: nothing is
+broadcast. A hole on the CPU must hold zeros and ones only; on another device any value
+but 0 counts as missing, because to read it there would make training wait.
 """
 
 from typing import Literal
@@ -10,6 +15,7 @@ import torch
 from torch import Tensor
 
 from course_lib import holes
+from course_lib.losses.inputs import take
 from course_lib.tensors import ContractError, check_hole, composite
 
 Where = Literal["hole", "valid", "all"]
@@ -30,6 +36,7 @@ def l1(
     so that a small hole weighs little; ``"region"`` divides by the values that
     count, and gives 0 where none does. Raises ``ContractError`` for unknown names.
     """
+    prediction, image, hole = take(prediction, image, hole)
     region = _region(hole, where)
     error = _selected_error(prediction, image, region)
     return error.sum() / _count(region, region, prediction, normaliser)
@@ -63,6 +70,7 @@ def spatially_discounted_l1(
     ``normaliser="weights"`` divides by the sum of the weights, which keeps the loss
     at one scale when ``gamma`` changes; the others as in :func:`l1`.
     """
+    prediction, image, hole = take(prediction, image, hole)
     weights = discount_weights(hole, gamma) * hole
     error = weights * _selected_error(prediction, image, hole)
     return error.sum() / _count(hole, weights, prediction, normaliser)
@@ -75,6 +83,7 @@ def total_variation(prediction: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     window), the region P of Liu et al. 2018; the sum is divided by all
     ``N * C * H * W`` values.
     """
+    prediction, image, hole = take(prediction, image, hole)
     filled = composite(prediction, image, hole)
     near = torch.nn.functional.max_pool2d(hole, 3, 1, 1).bool()
     total = filled.new_zeros(())
@@ -87,11 +96,14 @@ def total_variation(prediction: Tensor, image: Tensor, hole: Tensor) -> Tensor:
 
 
 def _region(hole: Tensor, where: str) -> Tensor:
-    regions = {"hole": lambda: hole, "valid": lambda: 1 - hole}
-    regions["all"] = lambda: torch.ones_like(hole)
-    if where not in regions:
-        raise ContractError(f"where is {where!r}, expected one of {', '.join(regions)}")
-    return regions[where]()
+    match where:
+        case "hole":
+            return (hole != 0).to(hole.dtype)
+        case "valid":
+            return (hole == 0).to(hole.dtype)
+        case "all":
+            return torch.ones_like(hole)
+    raise ContractError(f"where is {where!r}, expected one of hole, valid, all")
 
 
 def _selected_error(prediction: Tensor, image: Tensor, region: Tensor) -> Tensor:
