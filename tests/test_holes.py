@@ -474,6 +474,15 @@ def test_distance_without_a_hole_is_zero_and_without_a_known_pixel_infinite():
     assert holes.distance(hole)[1].isinf().all()
 
 
+def test_float32_keeps_all_distances_apart_where_there_is_nothing_longer():
+    assert holes._exact_dtype(torch.device("mps")) == torch.float32
+    assert holes._exact_dtype(torch.device("cuda")) == torch.float64
+    squares = torch.arange(2 * 1023**2 + 1)
+    away = squares.double().sqrt().float()
+    assert (away.diff() > 0).all()
+    assert torch.equal(away.double().square().round().long(), squares)
+
+
 def test_dilate_joins_each_pixel_within_the_radius():
     hole = (torch.rand(3, 1, 9, 14, generator=seeded()) < 0.04).float()
     radius = torch.tensor([1.0, 2.3, 0.0])

@@ -179,7 +179,7 @@ def perceptual_and_style(
     composite's; to judge the composite alone, pass it as the prediction (both terms
     are then equal). Raises ``ContractError`` when the shapes do not belong together.
     """
-    prediction, image, hole = take(prediction, image, hole)
+    prediction, image, hole = take(prediction, image.detach(), hole)
     look = extractor or features(image.device, scaled=True, pooled=True)
     with torch.autocast(image.device.type, enabled=False):
         with torch.no_grad():
