@@ -1,9 +1,19 @@
 """Layers of the course: each takes features and validity and returns both.
 
 ``forward(x, valid) -> (y, valid)`` with ``x (N, C, H, W)`` and ``valid (N, 1, H, W)``,
-1 = known. So one network hosts them all.
+1 = known. After a skip connection both come in parts, ``((x, skip), (valid,
+skip_valid))``. So one network hosts them all.
 """
 
+from course_lib.layers.partial import PartialConv2d, PartialConv3d
+from course_lib.layers.parts import Parts, pairs, together
 from course_lib.layers.plain import PlainConv2d
 
-__all__ = ["PlainConv2d"]
+__all__ = [
+    "PartialConv2d",
+    "PartialConv3d",
+    "Parts",
+    "PlainConv2d",
+    "pairs",
+    "together",
+]

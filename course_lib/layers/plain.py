@@ -3,15 +3,22 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.layers.parts import Parts, together
+
 
 class PlainConv2d(nn.Conv2d):
     """``nn.Conv2d`` that carries validity along without using it; lesson 03.
 
     ``valid`` is resized to the output's size by nearest neighbour: where the stride
-    divides the side, that is every stride-th value.
+    divides the side, that is every stride-th value. After a skip, what either part
+    knows is known.
     """
 
-    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """``x (N, C, H, W)``, ``valid (N, 1, H, W)`` -> both at the output's size."""
-        y = super().forward(x)
-        return y, F.interpolate(valid, y.shape[-2:], mode="nearest")
+    def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """``x (N, C, H, W)``, ``valid (N, 1, H, W)`` -> both at the output's size.
+
+        After a skip both are given in parts: ``((x, skip), (valid, skip_valid))``.
+        """
+        features, known = together(x, valid)
+        y = super().forward(features)
+        return y, F.interpolate(known, y.shape[-2:], mode="nearest")

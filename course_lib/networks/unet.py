@@ -1,7 +1,7 @@
 """The U-Net that hosts every convolution of the course; lesson 03 builds it.
 
 The shape of Liu et al. 2018: stride-2 convolutions down, nearest up-sampling and one
-convolution up, skips that carry features and validity.
+convolution up, skips that carry features and validity side by side.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.layers import PlainConv2d
+from course_lib.layers import Parts, PlainConv2d
 from course_lib.tensors import ContractError, check_pair, hide
 
 
 class UNet(nn.Module):
     """Image and hole in, image out.
 
-    ``conv``: the convolution, ``(x, valid) -> (y, valid)``. ``channels``: of each
-    level, from the finest; the side must be a multiple of ``2 ** len(channels)``.
-    ``kernels``: of the encoder's levels. ``sees_hole``: whether the hole is a fourth
-    input channel. ``fill``: the colour the network finds where pixels are missing.
+    ``conv``: the convolution, ``(x, valid) -> (y, valid)``, see ``layers``.
+    ``channels``: of each level, from the finest; the side must be a multiple of
+    ``2 ** len(channels)``. ``kernels``: of the encoder's levels. ``sees_hole``: whether
+    the hole is a fourth input channel; left out, it is one unless the convolution reads
+    validity itself, as partial convolution does. ``fill``: the colour the network finds
+    where pixels are missing.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class UNet(nn.Module):
         conv: Callable[..., nn.Module] = PlainConv2d,
         channels: Sequence[int] = (32, 64, 96, 128, 128),
         kernels: Sequence[int] = (7, 5, 5, 3, 3),
-        sees_hole: bool = True,
+        sees_hole: bool | None = None,
         fill: float = 0.5,
     ) -> None:
         super().__init__()
         if len(channels) != len(kernels):
             raise ValueError(f"{len(channels)} channels but {len(kernels)} kernels")
+        if sees_hole is None:
+            sees_hole = not getattr(conv, "reads_validity", False)
         self.sees_hole, self.fill = sees_hole, fill
         inputs = [3 + sees_hole, *channels]
         self.encoder = nn.ModuleList(
@@ -66,8 +70,8 @@ class UNet(nn.Module):
             trail.append(stage(*trail[-1]))
         x, valid = trail.pop()
         for stage in self.decoder:
-            x, valid = stage(*_join(x, valid, *trail.pop()))
-        y, _ = self.last(*_join(x, valid, *trail.pop()))
+            x, valid = stage(*_beside(x, valid, *trail.pop()))
+        y, _ = self.last(*_beside(x, valid, *trail.pop()))
         return torch.sigmoid(y)
 
     def _check(self, image: Tensor, hole: Tensor) -> None:
@@ -99,19 +103,16 @@ class Stage(nn.Module):
         self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
         self.activation = activation
 
-    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The contract of every mask-aware layer."""
-        y, valid = self.conv(x, valid)
-        return self.activation(self.norm(y)), valid
+    def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:
+        """The contract of every layer that knows validity."""
+        y, known = self.conv(x, valid)
+        return self.activation(self.norm(y)), known
 
 
-def _join(
+def _beside(
     x: Tensor, valid: Tensor, skip: Tensor, skip_valid: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Up-sample to the skip's size and stack the features.
-
-    Validity: what either side knows is known.
-    """
+) -> tuple[Parts, Parts]:
+    """Up-sample to the skip's size; both parts keep their own validity."""
     x = F.interpolate(x, skip.shape[-2:], mode="nearest")
     valid = F.interpolate(valid, skip.shape[-2:], mode="nearest")
-    return torch.cat([x, skip], 1), torch.maximum(valid, skip_valid)
+    return (x, skip), (valid, skip_valid)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from course_lib.layers import PlainConv2d
+from course_lib.layers import Parts, PlainConv2d
 from course_lib.networks import UNet
 from course_lib.tensors import ContractError
 
@@ -81,21 +81,27 @@ def test_a_hole_of_another_precision_is_taken():
 class Spy(PlainConv2d):
     """A convolution that keeps the validity it was given and returns zeros."""
 
-    seen: Tensor
+    seen: Parts
 
-    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:
         self.seen = valid
         y, valid = super().forward(x, valid)
         return y, torch.zeros_like(valid)
 
 
-def test_every_convolution_gets_validity_and_skips_carry_it():
+def test_every_convolution_gets_validity_and_skips_carry_it_beside():
     network, (image, hole) = small(conv=Spy), pair()
     network(image, hole)
     assert torch.equal(network.encoder[0].conv.seen, 1 - hole)
     assert (network.encoder[1].conv.seen == 0).all()
-    assert all((stage.conv.seen == 0).all() for stage in network.decoder)
-    assert torch.equal(network.last.seen, 1 - hole)  # the outermost skip
+    for stage in network.decoder:
+        below, skip = stage.conv.seen
+        assert below.shape == skip.shape
+        assert (below == 0).all()
+        assert (skip == 0).all()
+    below, skip = network.last.seen
+    assert (below == 0).all()
+    assert torch.equal(skip, 1 - hole)  # the outermost skip
 
 
 @pytest.mark.parametrize("shape", [(12, 16), (16, 20)])
