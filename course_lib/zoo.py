@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
-from course_lib import networks
+from course_lib import layers, networks
 from course_lib.session import ASSETS
 
 FOLDER = ASSETS / "weights"
@@ -83,8 +83,14 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
 
 
 def build(plan: dict[str, Any]) -> nn.Module:
-    """An untrained network from a card's ``{"class": ..., "arguments": {...}}``."""
-    return getattr(networks, plan["class"])(**plan["arguments"])
+    """An untrained network from a card's ``{"class": ..., "arguments": {...}}``.
+
+    The argument ``conv`` is the name of a layer, such as ``"PartialConv2d"``.
+    """
+    arguments = dict(plan["arguments"])
+    if "conv" in arguments:
+        arguments["conv"] = getattr(layers, arguments["conv"])
+    return getattr(networks, plan["class"])(**arguments)
 
 
 def save(

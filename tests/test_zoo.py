@@ -1,12 +1,13 @@
 """Shipped weights: a round trip, and one clear sentence for each kind of damage."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 
-from course_lib import evaluation, holes, networks, photos, zoo
+from course_lib import evaluation, holes, layers, networks, photos, zoo
 from course_lib.networks import UNet
 from course_lib.zoo import ZooError
 
@@ -104,6 +105,7 @@ def test_a_damaged_card_is_named(folder: Path, content: str):
         {"network": {"class": "NoSuchNet", "arguments": {}}},
         {"network": {"class": "unet", "arguments": {}}},  # the module, not the class
         {"network": {"class": "UNet", "arguments": {"colours": 3}}},
+        {"network": {"class": "UNet", "arguments": {"conv": "NoSuchConv"}}},
         {"network": {"class": "UNet", "arguments": {"channels": [4], "kernels": []}}},
         {
             "network": {
@@ -163,6 +165,14 @@ def test_loading_draws_nothing_from_the_global_generator(folder: Path):
 
 def test_build_makes_the_class_of_the_plan():
     assert isinstance(zoo.build(PLAN), networks.UNet)
+
+
+def test_a_plan_names_the_convolution():
+    plan = deepcopy(PLAN)
+    plan["arguments"]["conv"] = "PartialConv2d"
+    network = zoo.build(plan)
+    assert isinstance(network.last, layers.PartialConv2d)
+    assert json.loads(json.dumps(plan)) == plan  # building changed nothing in it
 
 
 def test_the_shipped_limit_is_two_and_a_half_megabytes():
