@@ -4,7 +4,13 @@ No network, no build step: each explorer is a Python class and an ES module besi
 """
 
 from course_lib.widgets.base import CourseWidget
+from course_lib.widgets.discount_explorer import DiscountExplorer
 from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.painter import HolePainter
 
-__all__ = ["CourseWidget", "HoleExplorer", "HolePainter"]
+__all__ = [
+    "CourseWidget",
+    "DiscountExplorer",
+    "HoleExplorer",
+    "HolePainter",
+]

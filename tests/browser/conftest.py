@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import write_explorer_notebook, write_painter_notebook
+from lab import write_notebooks
 from labserver import BROWSER_ARGUMENTS, find_browser, lab_server
 
 from course import BROWSERS
@@ -31,8 +31,7 @@ def lab_root(tmp_path_factory):
     figures = Path("assets") / "figures"  # the server refuses links that leave its root
     if (PROJECT / figures).is_dir():
         shutil.copytree(PROJECT / figures, root / figures)
-    write_painter_notebook(root / "painter.ipynb")
-    write_explorer_notebook(root / "explorer.ipynb")
+    write_notebooks(root)
     return root
 
 

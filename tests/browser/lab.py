@@ -46,17 +46,21 @@ PICTURES = """async () => {
 }"""
 
 
-def write_painter_notebook(path: Path) -> None:
-    """The smallest notebook with a hole painter."""
-    _write(path, "import course_lib as cl", "painter = cl.HolePainter()\npainter")
+WIDGETS = {
+    "painter": "HolePainter",
+    "explorer": "HoleExplorer",
+    "discount": "DiscountExplorer",
+}
 
 
-def write_explorer_notebook(path: Path) -> None:
-    """The smallest notebook with a hole explorer."""
-    _write(path, "import course_lib as cl", "explorer = cl.HoleExplorer()\nexplorer")
+def write_notebooks(folder: Path) -> None:
+    """The smallest notebook with each widget; it has the name of its notebook."""
+    for name, widget in WIDGETS.items():
+        _write(folder / f"{name}.ipynb", f"{name} = cl.{widget}()\n{name}")
 
 
-def _write(path: Path, *sources: str) -> None:
+def _write(path: Path, source: str) -> None:
+    sources = ("import course_lib as cl", source)
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -141,11 +145,37 @@ class CardInPage:
         shot = Image.open(io.BytesIO(self.part(part).screenshot(style=hidden)))
         return np.asarray(shot.convert("RGB")).astype(int)
 
+    def at(self, x: float, y: float, part: str = "") -> tuple[float, float]:
+        """The place on the page of a point given in shares of the picture."""
+        box = self.part(part or self.view).bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def drag(self, *points: tuple[float, float], part: str = "") -> None:
+        mouse = self.page.mouse
+        mouse.move(*self.at(*points[0], part))
+        mouse.down()
+        for point in points[1:]:
+            mouse.move(*self.at(*point, part), steps=8)
+        mouse.up()
+
+    def set_range(self, name: str, value: float) -> None:
+        self.part(name).evaluate(
+            "(input, value) => { input.value = value; "
+            "input.dispatchEvent(new Event('input', { bubbles: true })); }",
+            str(value),
+        )
+
 
 class ExplorerInPage(CardInPage):
     """A hole explorer."""
 
     view = "hole-view"
+
+
+class DiscountInPage(CardInPage):
+    """A discount explorer."""
+
+    view = "weight-view"
 
 
 class PainterInPage(CardInPage):
@@ -156,11 +186,6 @@ class PainterInPage(CardInPage):
     def pixels(self, part: str = "result-view") -> np.ndarray:
         """What the reader sees of the result, or of another part."""
         return super().pixels(part)
-
-    def at(self, x: float, y: float, part: str = "paint-view") -> tuple[float, float]:
-        """The place on the page of a point given in shares of the picture."""
-        box = self.part(part).bounding_box()
-        return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     def finger(self, *points: tuple[float, float]) -> None:
         """Touch the picture, move along the points, and let go."""
@@ -173,18 +198,3 @@ class PainterInPage(CardInPage):
         event = {"type": "touchEnd", "touchPoints": []}
         session.send("Input.dispatchTouchEvent", event)
         session.detach()
-
-    def drag(self, *points: tuple[float, float], part: str = "paint-view") -> None:
-        mouse = self.page.mouse
-        mouse.move(*self.at(*points[0], part))
-        mouse.down()
-        for point in points[1:]:
-            mouse.move(*self.at(*point, part), steps=8)
-        mouse.up()
-
-    def set_range(self, name: str, value: int) -> None:
-        self.part(name).evaluate(
-            "(input, value) => { input.value = value; "
-            "input.dispatchEvent(new Event('input', { bubbles: true })); }",
-            str(value),
-        )

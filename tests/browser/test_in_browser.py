@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lab import (
+    DiscountInPage,
     ExplorerInPage,
     PainterInPage,
     ask_kernel,
@@ -437,6 +438,80 @@ def test_the_explorer_follows_clicks_and_keys(make_page, lab):
     assert float(missing().removesuffix(" %")) > float(second.removesuffix(" %"))
     assert ask_kernel(page, facts) == f"{missing()} missing 0.4"
     assert page.problems == []
+
+
+# ---- the discount explorer ----
+
+
+@pytest.fixture
+def discount(make_page, lab):
+    page = make_page()
+    open_notebook(page, lab, "discount.ipynb")
+    assert run_all(page) == []
+    yield DiscountInPage(page)
+    assert page.problems == []
+
+
+def test_gamma_and_the_hole_follow_hand_and_keys(discount):
+    page, keys = discount.page, discount.page.keyboard
+    facts = "print(f'{discount.gamma:g}', *discount.shown['box'])"
+    before, row = discount.pixels("weight-view"), discount.pixels("profile")
+    discount.act(lambda: discount.part("gamma-0.7").check())
+    assert changed(before, discount.pixels("weight-view")).sum() > 500
+    assert changed(row, discount.pixels("profile")).any()
+    assert ask_kernel(page, facts) == "0.7 49 49 30 30"
+    discount.part("gamma").focus()
+    discount.act(lambda: keys.press("End"))
+    discount.act(lambda: keys.press("ArrowLeft"))
+    assert ask_kernel(page, facts) == "0.99 49 49 30 30"
+    discount.act(lambda: discount.drag((0.45, 0.45), (0.45 + 20 / 128, 0.45)))
+    assert ask_kernel(page, facts) == "0.99 49 69 30 30"
+    corner = (99 / 128, 79 / 128)
+    discount.act(lambda: discount.drag(corner, (109 / 128, 74 / 128)))
+    assert ask_kernel(page, facts) == "0.99 49 69 25 40"
+    discount.part("weight-view").focus()
+    discount.act(lambda: keys.press("Shift+ArrowUp"))
+    discount.part("height").focus()
+    discount.act(lambda: keys.press("ArrowRight"))
+    assert ask_kernel(page, facts) == "0.99 48 69 26 40"
+
+
+def test_a_click_asks_a_pixel_what_it_weighs(discount):
+    page = discount.page
+    told = "print(f\"{discount.shown['distance']:.1f} {discount.shown['weight']:.3f}\")"
+    discount.act(lambda: page.mouse.click(*discount.at(55.5 / 128, 52.5 / 128)))
+    assert (discount["row"], discount["column"]) == ("52", "55")
+    assert ask_kernel(page, told) == "4.0 0.656"
+    assert "4.0 px deep, weight 0.656" in discount.part("fact-asked-pixel").inner_text()
+    discount.act(lambda: page.keyboard.press("ArrowUp"))
+    assert ask_kernel(page, told) == "3.0 0.729"
+    discount.act(lambda: page.mouse.click(*discount.at(0.1, 0.2)))
+    assert discount.status().endswith("known, weight 1.")
+    discount.act(lambda: page.keyboard.press("Home"))
+    assert ask_kernel(page, told) == "15.0 0.206"
+
+
+def test_the_published_code_is_shown_and_a_whole_hole_refused(discount, screenshots):
+    page, pictures_of = discount.page, []
+    discount.act(lambda: discount.part("free-form").check())
+    assert not discount.part("height").is_visible()
+    for view in ("ours", "code", "gap"):
+        discount.part(f"view-{view}").check()
+        pictures_of.append(discount.pixels("weight-view"))
+    first, second, third = pictures_of
+    assert changed(first, second).any()
+    assert changed(second, third).any()
+    discount.act(lambda: discount.part("rectangle").check())
+    discount.set_range("height", 128)
+    discount.act(lambda: discount.set_range("width", 128), state="error")
+    assert "covers its whole picture" in discount.status()
+    assert discount["box"].endswith("30"), "the last good hole stays"
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        discount.pixels("weight-view")
+        page.screenshot(path=screenshots / f"discount_{name.lower()}.png")
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    assert discount.root.evaluate(overflow) <= 0
 
 
 # ---- lessons ----

@@ -13,6 +13,26 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An SVG element. */
+function shape(tag, attributes, text = "") {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+}
+
+/** A plain box of a class, with what lies in it. */
+const div = (name, ...parts) => element("div", { class: name }, ...parts);
+const clip = (value, low, high) => Math.max(low, Math.min(high, value));
+const ARROWS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
 /** The card of an explorer: title, hint, body, and a line that is read aloud. */
 function card(title, hint) {
   const status = element("div", { class: "iw-status", role: "status" });
@@ -65,6 +85,77 @@ function choice(name, options, onPick) {
   const show = (value) =>
     inputs.forEach((input, key) => (input.checked = key === value));
   return { row, show };
+}
+
+/** Sliders by name; `spoken(control, value)` is what one says beside itself. */
+class Sliders {
+  constructor(onMove, spoken) {
+    this.onMove = onMove;
+    this.spoken = spoken;
+    this.parts = new Map();
+    this.box = element("div", { class: "iw-sliders" });
+  }
+
+  list(controls) {
+    this.parts.clear();
+    for (const control of controls) {
+      const input = element("input", {
+        type: "range",
+        class: "iw-range",
+        min: control.low,
+        max: control.high,
+        step: control.step,
+        "data-testid": control.name,
+        oninput: () => {
+          this.tell(control.name);
+          this.onMove(control.name);
+        },
+      });
+      const value = element("output", { class: "iw-value" });
+      this.parts.set(control.name, { control, input, value });
+    }
+    this.box.replaceChildren(
+      ...[...this.parts.values()].map(({ control, input, value }) =>
+        element("label", { class: "iw-slider" }, control.label, input, value),
+      ),
+    );
+  }
+
+  tell(name, value = Number(this.parts.get(name).input.value)) {
+    const { control, input, value: output } = this.parts.get(name);
+    const text = this.spoken(control, value);
+    output.textContent = text;
+    input.setAttribute("aria-valuetext", text);
+  }
+
+  show(values) {
+    for (const [name, { input }] of this.parts) {
+      input.value = String(values[name]);
+      this.tell(name, values[name]); // which may lie beyond the slider's ends
+    }
+  }
+
+  get values() {
+    const entries = [...this.parts].map(([name, { input }]) => [name, +input.value]);
+    return Object.fromEntries(entries);
+  }
+}
+
+/** Rows of a name and a text, and how a test finds the text. */
+function showFacts(list, rows) {
+  list.replaceChildren(
+    ...rows.flatMap(([name, text]) => [
+      element("dt", {}, name),
+      element("dd", { "data-testid": `fact-${name.replaceAll(" ", "-")}` }, text),
+    ]),
+  );
+}
+
+/** Where a pointer is, in pixels of the picture that a canvas shows. */
+function pointOf(event, canvas, width, height) {
+  const place = canvas.getBoundingClientRect();
+  const x = ((event.clientX - place.left) / place.width) * width;
+  return [x, ((event.clientY - place.top) / place.height) * height];
 }
 
 const bytesOf = (view) =>
@@ -182,6 +273,57 @@ function drawRim(pen, hole, width, height) {
   }
   pen.stroke();
 }
+
+function drawTicks(pen, x, y, radius, line) {
+  for (const [dx, dy] of Object.values(ARROWS)) {
+    const [near, far] = [radius + 3 * line, radius + 8 * line];
+    pen.moveTo(x + dx * near, y + dy * near);
+    pen.lineTo(x + dx * far, y + dy * far);
+  }
+}
+
+/** Mark the pixel that is asked about: a yellow ring with four ticks. */
+function drawQuery(pen, row, column, width) {
+  const [scale, line] = [pen.canvas.width / width, pen.canvas.width / 360];
+  const [x, y, radius] = [(column + 0.5) * scale, (row + 0.5) * scale, 5 * line];
+  for (const [ink, thick] of [
+    ["rgba(10, 12, 20, 0.85)", 4],
+    ["#ffd84d", 2],
+  ]) {
+    pen.strokeStyle = ink;
+    pen.lineWidth = thick * line;
+    pen.beginPath();
+    pen.arc(x, y, radius, 0, 7);
+    drawTicks(pen, x, y, radius - line, line);
+    pen.stroke();
+  }
+}
+
+/** A canvas from one RGBA colour a pixel: `colour(i)` gives it or null for clear. */
+function paintedCanvas(width, height, colour) {
+  const canvas = element("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    const rgba = colour(i);
+    if (rgba) picture.data.set(rgba, 4 * i);
+  }
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+/** The photo pale and dark, as the ground for something more important. */
+function dimmedCanvas(view, width, height) {
+  const rgb = bytesOf(view);
+  return paintedCanvas(width, height, (i) => {
+    const [r, g, b] = rgb.subarray(3 * i, 3 * i + 3);
+    const grey = 0.3 * r + 0.59 * g + 0.11 * b;
+    return [...[r, g, b].map((c) => 0.5 * (0.4 * c + 0.6 * grey) + 14), 255];
+  });
+}
+
+/** Float32 values of a binary trait, copied so that they are aligned. */
+const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 
 /**
  * Asks Python, one request at a time. `ask(kind, build)`: while a request is under way

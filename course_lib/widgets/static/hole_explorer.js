@@ -3,16 +3,8 @@
 const HOLE_HINT =
   "Choose a maker and move its sliders. Keys: N another hole, P the one before.";
 const LAST_SEED = 9999;
-const SVG = "http://www.w3.org/2000/svg";
 const CHART = { width: 380, height: 132, left: 8, base: 96, bars: 40, most: 0.8 };
 const EDGES = [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
-
-function shape(tag, attributes, text = "") {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.textContent = text;
-  return made;
-}
 
 /** What a slider says beside itself. */
 function spokenValue({ unit }, value, size) {
@@ -21,60 +13,6 @@ function spokenValue({ unit }, value, size) {
   if (unit === "level") return value.toFixed(2);
   if (unit === "target") return value ? percent : "as drawn";
   return `${percent} · ${Math.round(value * size)} px`;
-}
-
-/** Sliders of one maker, by name. */
-class Sliders {
-  constructor(onMove) {
-    this.onMove = onMove;
-    this.parts = new Map();
-    this.box = element("div", { class: "iw-sliders" });
-  }
-
-  list(controls, size) {
-    this.size = size;
-    this.parts.clear();
-    for (const control of controls) {
-      const input = element("input", {
-        type: "range",
-        class: "iw-range",
-        min: control.low,
-        max: control.high,
-        step: control.step,
-        "data-testid": control.name,
-        oninput: () => {
-          this.tell(control.name);
-          this.onMove();
-        },
-      });
-      const value = element("output", { class: "iw-value" });
-      this.parts.set(control.name, { control, input, value });
-    }
-    this.box.replaceChildren(
-      ...[...this.parts.values()].map(({ control, input, value }) =>
-        element("label", { class: "iw-slider" }, control.label, input, value),
-      ),
-    );
-  }
-
-  tell(name) {
-    const { control, input, value } = this.parts.get(name);
-    const text = spokenValue(control, Number(input.value), this.size);
-    value.textContent = text;
-    input.setAttribute("aria-valuetext", text);
-  }
-
-  show(values) {
-    for (const [name, { input }] of this.parts) {
-      input.value = String(values[name]);
-      this.tell(name);
-    }
-  }
-
-  get values() {
-    const entries = [...this.parts].map(([name, { input }]) => [name, +input.value]);
-    return Object.fromEntries(entries);
-  }
 }
 
 /** Bars of 2 %, the six buckets with their counts, and where the hole on show is. */
@@ -170,7 +108,9 @@ class HoleExplorer {
     const options = makers.map((value) => ({ value, label: value, testid: value }));
     this.maker = choice("maker", options, (name) => this.pick(name));
     this.maker.row.className = "iw-seg";
-    this.sliders = new Sliders(() => this.ask());
+    const size = this.model.get("size");
+    const spoken = (control, value) => spokenValue(control, value, size);
+    this.sliders = new Sliders(() => this.ask(), spoken);
     const push = (label, testid, step) =>
       element(
         "button",
@@ -202,25 +142,24 @@ class HoleExplorer {
   }
 
   layOut() {
-    const box = (name, ...parts) => element("div", { class: name }, ...parts);
-    const left = box("iw-col", box("iw-cap", "The hole in a photo"), this.photo);
-    const right = box("iw-col", box("iw-cap", "Alone: white = 1 = missing"), this.alone);
-    const steps = box("iw-row", this.back, this.next, this.seedText);
-    const steer = box("iw-col", this.sliders.box, steps);
+    const left = div("iw-col", div("iw-cap", "The hole in a photo"), this.photo);
+    const right = div("iw-col", div("iw-cap", "Alone: white = 1 = missing"), this.alone);
+    const steps = div("iw-row", this.back, this.next, this.seedText);
+    const steer = div("iw-col", this.sliders.box, steps);
     const count = this.model.get("shown").ratios.length;
     const about =
       `Ratios of ${count} such holes as drawn (before Grow to), in %; below, how many ` +
       "in each bucket";
-    const found = box(
+    const found = div(
       "iw-col",
       this.facts,
       this.histogram.svg,
-      box("iw-hint", about),
+      div("iw-hint", about),
     );
     this.body.append(
-      box("iw-row", this.maker.row),
-      box("iw-pair", left, right),
-      box("iw-pair", steer, found),
+      div("iw-row", this.maker.row),
+      div("iw-pair", left, right),
+      div("iw-pair", steer, found),
     );
   }
 
@@ -257,12 +196,7 @@ class HoleExplorer {
       ["bucket", shown.bucket],
       ["border", shown.border],
     ];
-    this.facts.replaceChildren(
-      ...rows.flatMap(([name, text]) => [
-        element("dt", {}, name),
-        element("dd", { "data-testid": `fact-${name}` }, text),
-      ]),
-    );
+    showFacts(this.facts, rows);
     this.say(`${shown.ratio}, ${shown.bucket}, ${shown.border}.`);
     this.root.dataset.maker = shown.maker;
     this.root.dataset.seed = String(shown.seed);
@@ -272,7 +206,7 @@ class HoleExplorer {
   showMaker(name, values) {
     if (this.shownMaker !== name) {
       this.shownMaker = name;
-      this.sliders.list(this.model.get("controls")[name], this.model.get("size"));
+      this.sliders.list(this.model.get("controls")[name]);
     }
     this.maker.show(name);
     this.sliders.show(values);

@@ -12,15 +12,7 @@ const NOTES = {
   open: "Not filled yet",
   filled: "",
 };
-const ARROWS = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1],
-};
-
 const spoken = (label) => label.replaceAll("_", " ");
-const clip = (value, low, high) => Math.max(low, Math.min(high, value));
 const same = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
 
 /** The picture that is painted on: owns the hole, its history and the brush. */
@@ -143,11 +135,7 @@ class HoleCanvas {
 
   listen() {
     const { canvas } = this;
-    const at = (event) => {
-      const box = canvas.getBoundingClientRect();
-      const x = ((event.clientX - box.left) / box.width) * this.width;
-      return [x, ((event.clientY - box.top) / box.height) * this.height];
-    };
+    const at = (event) => pointOf(event, canvas, this.width, this.height);
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || this.stroke !== null) return;
       canvas.setPointerCapture(event.pointerId);
@@ -235,14 +223,6 @@ class HoleCanvas {
       pen.stroke();
     }
     pen.setLineDash([]);
-  }
-}
-
-function drawTicks(pen, x, y, radius, line) {
-  for (const [dx, dy] of Object.values(ARROWS)) {
-    const [near, far] = [radius + 3 * line, radius + 8 * line];
-    pen.moveTo(x + dx * near, y + dy * near);
-    pen.lineTo(x + dx * far, y + dy * far);
   }
 }
 
@@ -554,23 +534,22 @@ class Painter {
   }
 
   layOut() {
-    const box = (name, ...parts) => element("div", { class: name }, ...parts);
     const label = (name, ...parts) => element("label", { class: name }, ...parts);
-    const left = box(
+    const left = div(
       "iw-col",
-      box("iw-cap", "Your hole"),
-      box("iw-frame", this.editor.canvas),
-      box("iw-row", this.tool.row, label("iw-field", "Size", this.size, this.sizeText)),
-      box("iw-row", this.undo, this.redo, this.clear),
+      div("iw-cap", "Your hole"),
+      div("iw-frame", this.editor.canvas),
+      div("iw-row", this.tool.row, label("iw-field", "Size", this.size, this.sizeText)),
+      div("iw-row", this.undo, this.redo, this.clear),
     );
-    const right = box(
+    const right = div(
       "iw-col",
-      box("iw-cap", "Result", label("iw-field", "filled by", this.fill)),
+      div("iw-cap", "Result", label("iw-field", "filled by", this.fill)),
       this.result.frame,
-      box("iw-row", label("iw-field iw-cut", "filled", this.cut, "original")),
-      box("iw-row", label("iw-check", this.live, "fill after every stroke"), this.run),
+      div("iw-row", label("iw-field iw-cut", "filled", this.cut, "original")),
+      div("iw-row", label("iw-check", this.live, "fill after every stroke"), this.run),
     );
-    this.body.append(this.photos.row, box("iw-pair", left, right), this.comparison.box);
+    this.body.append(this.photos.row, div("iw-pair", left, right), this.comparison.box);
   }
 
   // ---- following Python ----

@@ -1,0 +1,139 @@
+"""What explorers share that ask about one pixel of a photo with a hole (lesson 02).
+
+The photo, the checks of a pixel, the colours of a field, and the chart of one row that
+the stills show.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+import traitlets
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from course_lib import photos
+from course_lib.pictures import QUERY, to_pixels
+from course_lib.tensors import check_image
+from course_lib.widgets.base import CourseWidget, WidgetError
+
+PHOTO = "lincolnmemorial"
+STILL = 256  # pixels a side of each picture in the still
+INK, GREY = (40, 44, 52), (150, 156, 168)
+
+
+class PixelExplorer(CourseWidget):
+    """A photo, a hole, and the pixel that is asked about.
+
+    A subclass makes the hole and fills ``shown``, the facts on show.
+    """
+
+    height = traitlets.Int(read_only=True).tag(sync=True)
+    width = traitlets.Int(read_only=True).tag(sync=True)
+    image_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
+    hole_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
+    shown = traitlets.Dict(read_only=True).tag(sync=True)
+
+    @property
+    def image(self) -> Tensor:
+        """The photo, ``(1, 3, H, W)`` in ``[0, 1]``."""
+        return self._image
+
+    @property
+    def hole(self) -> Tensor:
+        """The hole on show, ``(1, 1, H, W)``, 1 = missing."""
+        return self._hole
+
+    def _take_photo(
+        self, image: Tensor | str | None, size: int, *, finite: bool = True
+    ) -> None:
+        """A picture is used as it is, of a named photo the central square.
+
+        ``finite=False`` allows anything under a hole.
+        """
+        if not isinstance(image, Tensor):
+            image = photos.square(photos.load(image or PHOTO), size)
+        self._image = check_image(image, finite=finite)[:1].detach().float().cpu()
+        self.set_trait("height", self._image.shape[-2])
+        self.set_trait("width", self._image.shape[-1])
+        self.set_trait("image_bytes", to_pixels(self._image).tobytes())
+
+    def _check_pixel(self, row: int, column: int) -> None:
+        for name, value, size in (
+            ("row", row, self.height),
+            ("column", column, self.width),
+        ):
+            if not 0 <= value < size:
+                raise WidgetError(f"{name} {value} is not between 0 and {size - 1}")
+
+
+@lru_cache(1)
+def viridis() -> np.ndarray:
+    """The 256 colours of a perceptual map, dark to bright, uint8 ``(256, 3)``."""
+    from matplotlib import colormaps
+
+    colours: np.ndarray = colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+    return np.ascontiguousarray(colours)
+
+
+def coloured(field: Tensor) -> Tensor:
+    """Values ``(N, 1, H, W)`` in ``[0, 1]`` in the colours of :func:`viridis`."""
+    index = (field.clamp(0, 1) * 255).round().long()[:, 0]
+    return torch.from_numpy(viridis())[index].permute(0, 3, 1, 2).float() / 255
+
+
+def dimmed(image: Tensor) -> Tensor:
+    """The photo pale and dark, as the ground for something more important."""
+    grey = image.mean(1, keepdim=True)
+    return 0.5 * (0.4 * image + 0.6 * grey) + 0.055
+
+
+def marked(image: Tensor, row: int, column: int) -> Tensor:
+    """The picture with a yellow square, dark rimmed, around the asked pixel."""
+    rows = (torch.arange(image.shape[-2]) - row).abs()[:, None]
+    columns = (torch.arange(image.shape[-1]) - column).abs()[None]
+    away = torch.maximum(rows, columns)
+    colour = torch.tensor([int(QUERY[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    found = torch.where(((away == 1) | (away == 3)), 0.05, image)
+    return torch.where(away == 2, colour.view(3, 1, 1), found)
+
+
+def chart(
+    bars: Sequence[float],
+    colours: np.ndarray,
+    lines: Sequence[str],
+    marker: int,
+    height: int,
+    outline: Sequence[float | None] = (),
+    width: int = 400,
+) -> np.ndarray:
+    """One row of a field as bars, text below; uint8 ``(height, width, 3)``.
+
+    ``bars`` are values in ``[0, 1]``, ``colours (W, 3)`` theirs; ``marker`` is the
+    asked column; ``outline`` is a second row, drawn as a vermilion line.
+    """
+    paper = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
+    left, top, base = 24, 22, height - 16 * len(lines) - 14
+    step = (width - left - 6) / len(bars)
+
+    def place(column: float, value: float) -> tuple[float, float]:
+        return left + column * step, base - value * (base - top)
+
+    for value in (0, 0.5, 1):
+        _, y = place(0, value)
+        draw.line((left, y, width - 6, y), fill=(225, 228, 233))
+        draw.text((0, y - 7), f"{value:g}", fill=GREY, font=font)
+    for k, value in enumerate(bars):
+        corner, end = place(k, value), place(k + 1, 0)
+        draw.rectangle((*corner, max(corner[0], end[0] - 1), base), tuple(colours[k]))
+    for k, level in enumerate(outline):
+        if level is not None:
+            draw.line((*place(k, level), *place(k + 1, level)), (255, 107, 74), 2)
+    x, _ = place(marker + 0.5, 0)
+    draw.line((x, top - 6, x, base), fill=INK)
+    draw.polygon([(x - 6, 4), (x + 6, 4), (x, 16)], fill=QUERY, outline=INK)
+    for k, line in enumerate(lines):
+        draw.text((left, base + 8 + 16 * k), line, fill=INK, font=font)
+    return np.asarray(paper)

@@ -1,0 +1,605 @@
+// The discount explorer: gamma, a hole to drag, the weights in it, and one row of them.
+
+const DISCOUNT_HINT =
+  "Each pixel further from the known ones multiplies a weight by γ. Move γ, drag the " +
+  "hole or pull its edges, click a pixel to ask about it. Keys on the photo: arrows " +
+  "move the pixel, Shift + arrows the hole, Home asks the deepest pixel.";
+const VIEWS = [
+  { value: "ours", label: "weights", testid: "view-ours" },
+  { value: "code", label: "published code", testid: "view-code" },
+  { value: "gap", label: "difference", testid: "view-gap" },
+];
+const CHART = { width: 380, height: 242, left: 30, right: 6, top: 26, base: 208 };
+const MARGIN = 9; // known pixels beside the hole in the chart
+const WRONG = [255, 107, 74];
+const NEAR = { mouse: 7, touch: 16 }; // how far from an edge still grips it, in pixels
+const CLICK = 4; // pixels that a click may move without becoming a drag
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+/** The photo with its weights: asks about pixels, moves and resizes the hole. */
+class WeightCanvas {
+  constructor({ onAsk, onPlace, onDeepest }) {
+    Object.assign(this, { onAsk, onPlace, onDeepest });
+    this.held = null; // what a pointer holds: its id, grip, start, and the box then
+    this.canvas = element("canvas", {
+      class: "iw-canvas iw-field-view",
+      tabindex: "0",
+      role: "application",
+      "aria-label":
+        "Photo with the weights of its hole. Arrow keys move the asked pixel, " +
+        "Shift and arrow keys move the hole, Home asks the deepest pixel.",
+      "data-testid": "weight-view",
+    });
+    this.draw = oncePerFrame(() => this.drawNow());
+    this.listen();
+  }
+
+  /** Everything on show: sizes, pictures, the hole's box, the asked pixel. */
+  show(state) {
+    Object.assign(this, state);
+    this.canvas.style.aspectRatio = `${this.width} / ${this.height}`;
+    this.draw();
+  }
+
+  listen() {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => this.press(event));
+    canvas.addEventListener("pointermove", (event) => {
+      if (this.held?.id === event.pointerId) this.drag(event);
+      else canvas.style.cursor = this.cursor(this.gripAt(event));
+    });
+    canvas.addEventListener("pointerup", (event) => this.release(event));
+    for (const name of ["pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(name, () => (this.held = null));
+    }
+    canvas.addEventListener("keydown", (event) => this.keyDown(event));
+  }
+
+  point(event) {
+    return pointOf(event, this.canvas, this.width, this.height);
+  }
+
+  /** Which sides of the box a pointer grips: [-1, 0 or 1 across, and down], or null. */
+  gripAt(event) {
+    const scale = this.canvas.getBoundingClientRect().width / this.width;
+    const near = (NEAR[event.pointerType] ?? NEAR.mouse) / scale;
+    const [x, y] = this.point(event);
+    const [top, left, height, width] = this.box;
+    const side = (value, low, length) => {
+      const [first, last] = [Math.abs(value - low), Math.abs(value - low - length)];
+      if (Math.min(first, last) > Math.min(near, length / 3 + 1)) return 0;
+      return first < last ? -1 : 1;
+    };
+    const reach = (value, low, length) => value > low - near && value < low + length + near;
+    if (!reach(x, left, width) || !reach(y, top, height)) return null;
+    if (!this.resizable) return this.missingAt(x, y) ? [0, 0] : null;
+    const grip = [side(x, left, width), side(y, top, height)];
+    const inside = x > left && x < left + width && y > top && y < top + height;
+    return grip[0] || grip[1] || inside ? grip : null;
+  }
+
+  missingAt(x, y) {
+    return this.hole[Math.floor(y) * this.width + Math.floor(x)] === 1;
+  }
+
+  cursor(grip) {
+    if (grip === null) return "crosshair";
+    const [across, down] = grip;
+    if (!across && !down) return "move";
+    if (!across) return "ns-resize";
+    if (!down) return "ew-resize";
+    return across === down ? "nwse-resize" : "nesw-resize";
+  }
+
+  press(event) {
+    if (event.button !== 0 || this.held) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.canvas.focus({ preventScroll: true });
+    const grip = this.gripAt(event);
+    this.held = {
+      id: event.pointerId,
+      grip,
+      from: this.point(event),
+      page: [event.clientX, event.clientY],
+      box: [...this.box],
+      moved: false,
+    };
+    if (grip === null) this.askAt(event);
+  }
+
+  drag(event) {
+    const { held } = this;
+    const far = Math.hypot(event.clientX - held.page[0], event.clientY - held.page[1]);
+    held.moved ||= far >= CLICK;
+    if (held.grip === null) this.askAt(event);
+    else if (held.moved) {
+      const [x, y] = this.point(event);
+      const [dx, dy] = [Math.round(x - held.from[0]), Math.round(y - held.from[1])];
+      this.place(this.pulled(held.box, held.grip, dx, dy));
+    }
+  }
+
+  release(event) {
+    const { held } = this;
+    this.held = null;
+    if (held?.id === event.pointerId && held.grip !== null && !held.moved)
+      this.askAt(event);
+  }
+
+  /** The box after its gripped sides, or the whole of it, went by (dx, dy). */
+  pulled([top, left, height, width], [across, down], dx, dy) {
+    if (!across && !down) {
+      const lowest = this.height - height;
+      const rightmost = this.width - width;
+      return [clip(top + dy, 0, lowest), clip(left + dx, 0, rightmost), height, width];
+    }
+    const one = (first, length, side, by, end) => {
+      if (side === 0) return [first, length];
+      if (side > 0) return [first, clip(length + by, 1, end - first)];
+      const moved = clip(first + by, 0, first + length - 1);
+      return [moved, first + length - moved];
+    };
+    const [y, h] = one(top, height, down, dy, this.height);
+    const [x, w] = one(left, width, across, dx, this.width);
+    return [y, x, h, w];
+  }
+
+  place(box) {
+    if (box.every((value, i) => value === this.box[i])) return;
+    this.box = box; // the frame follows the hand, the weights follow Python
+    this.draw();
+    this.onPlace(box);
+  }
+
+  askAt(event) {
+    const [x, y] = this.point(event);
+    this.ask(Math.floor(y), Math.floor(x));
+  }
+
+  ask(row, column) {
+    this.row = clip(row, 0, this.height - 1);
+    this.column = clip(column, 0, this.width - 1);
+    this.draw();
+    this.onAsk(this.row, this.column);
+  }
+
+  keyDown(event) {
+    const step = ARROWS[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!step && event.key !== "Home") return;
+    event.preventDefault();
+    if (!step) this.onDeepest();
+    else if (event.shiftKey) this.place(this.pulled(this.box, [0, 0], ...step));
+    else this.ask(this.row + step[1], this.column + step[0]);
+  }
+
+  drawNow() {
+    const pen = this.canvas.getContext("2d");
+    const { width, height } = this.canvas;
+    if (!this.ground || !width) return;
+    pen.imageSmoothingEnabled = true;
+    pen.drawImage(this.ground, 0, 0, width, height);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(this.field, 0, 0, width, height);
+    drawRim(pen, this.hole, this.width, this.height);
+    if (this.resizable) this.drawFrame(pen);
+    drawQuery(pen, this.row, this.column, this.width);
+  }
+
+  // A thin frame with eight squares to pull at.
+  drawFrame(pen) {
+    const [scale, line] = [this.canvas.width / this.width, this.canvas.width / 360];
+    const [top, left, height, width] = this.box.map((value) => value * scale);
+    pen.lineWidth = line;
+    pen.strokeStyle = "#ffffff";
+    pen.setLineDash([4 * line, 3 * line]);
+    pen.strokeRect(left, top, width, height);
+    pen.setLineDash([]);
+    pen.fillStyle = "#ffffff";
+    pen.strokeStyle = "rgba(10, 12, 20, 0.85)";
+    const side = 6.5 * line;
+    for (const x of [0, 0.5, 1]) {
+      for (const y of [0, 0.5, 1]) {
+        if (x === 0.5 && y === 0.5) continue;
+        if ((x === 0.5 ? width : height) < 5 * side && (x === 0.5 || y === 0.5)) continue;
+        const corner = [left + x * width - side / 2, top + y * height - side / 2];
+        pen.fillRect(...corner, side, side);
+        pen.strokeRect(...corner, side, side);
+      }
+    }
+  }
+}
+
+/** The row of the asked pixel: one bar a pixel, as tall and coloured as its weight. */
+class Profile {
+  constructor() {
+    this.svg = shape("svg", {
+      class: "iw-chart",
+      viewBox: `0 0 ${CHART.width} ${CHART.height}`,
+      role: "img",
+      "data-testid": "profile",
+    });
+  }
+
+  show(state) {
+    Object.assign(this, state);
+    this.zoom();
+    const parts = [...this.axes(), ...this.bars(), ...this.code(), this.marker()];
+    this.svg.replaceChildren(...parts, ...this.labels());
+    const { row, deepest_in_row: deep, gamma } = this.shown;
+    const text = deep.distance
+      ? `Weights along row ${row}: 1 on known pixels, ${gamma} on the rim of the hole, ` +
+        `${deep.weight.toFixed(3)} at column ${deep.column}, ` +
+        `${deep.distance.toFixed(1)} px deep.`
+      : `Row ${row} crosses no hole: every weight is 1.`;
+    this.svg.setAttribute("aria-label", text);
+  }
+
+  /** Show the hole's columns, some beside them, and the asked one. */
+  zoom() {
+    const { box, column } = this.shown;
+    const [first, last] = [box[1] - MARGIN, box[1] + box[3] + MARGIN];
+    this.first = Math.max(0, Math.min(first, column - 2));
+    this.last = Math.min(this.width, Math.max(last, column + 3));
+    this.step = (CHART.width - CHART.left - CHART.right) / (this.last - this.first);
+  }
+
+  x = (column) => CHART.left + (column - this.first) * this.step;
+  y = (weight) => CHART.base - weight * (CHART.base - CHART.top);
+
+  axes() {
+    const { left, right, width, base } = CHART;
+    const lines = [0, 0.5, 1].flatMap((value) => [
+      shape("path", { class: "grid", d: `M${left} ${this.y(value)}H${width - right}` }),
+      shape("text", { class: "scale", x: left - 6, y: this.y(value) + 3.5 }, value),
+    ]);
+    const columns = [0, 0.25, 0.5, 0.75, 1].map((share) => {
+      const column = Math.round(this.first + share * (this.last - this.first - 1));
+      return shape("text", { x: this.x(column + 0.5), y: base + 14 }, column);
+    });
+    const middle = { x: (left + width) / 2, y: base + 29 };
+    return [...lines, ...columns, shape("text", middle, "column of the photo")];
+  }
+
+  bars() {
+    const start = this.shown.row * this.width;
+    return Array.from({ length: this.last - this.first }, (_, n) => {
+      const k = this.first + n;
+      const i = start + k;
+      const [weight, missing] = [this.weights[i], this.hole[i]];
+      return shape("rect", {
+        class: missing ? "bar" : "known",
+        x: this.x(k),
+        y: this.y(weight),
+        width: this.step,
+        height: this.y(0) - this.y(weight),
+        fill: missing ? `rgb(${this.colour(weight)})` : "",
+      });
+    });
+  }
+
+  // The row of the published weights as steps; nothing outside the box.
+  code() {
+    const start = this.shown.row * this.width;
+    let d = "";
+    for (let k = this.first; k < this.last; k++) {
+      const weight = this.published[start + k];
+      if (Number.isNaN(weight)) continue;
+      d += `${d ? "L" : "M"}${this.x(k)} ${this.y(weight)}H${this.x(k + 1)}`;
+    }
+    return d ? [shape("path", { class: "code", d })] : [];
+  }
+
+  // What the rim and the deepest pixel of the row weigh, beside them.
+  labels() {
+    const { gamma, box, row, deepest_in_row: deep } = this.shown;
+    if (!deep.distance || gamma === 1) return [];
+    const made = [this.label(deep.column + 0.5, deep.weight, deep.distance)];
+    const start = row * this.width;
+    const onRim = this.hole[start + box[1]] === 1 && box[1] > this.first + 4;
+    if (onRim && deep.distance > 1.5) {
+      const place = { x: this.x(box[1]) - 5, y: this.y(gamma) + 4, class: "said rim" };
+      made.push(shape("text", place, `rim: ${gamma}`));
+    }
+    return made;
+  }
+
+  label(column, weight, distance) {
+    const beside = weight > 0.55 ? weight - 0.12 : weight + 0.09;
+    const x = clip(this.x(column), CHART.left + 52, CHART.width - CHART.right - 52);
+    const said = shape("text", { class: "said", x, y: this.y(beside) });
+    const power = shape("tspan", { class: "power", dy: -4 }, distance.toFixed(1));
+    const value = shape("tspan", { dy: 4 }, ` = ${weight.toFixed(3)}`);
+    said.append("γ", power, value);
+    return said;
+  }
+
+  marker() {
+    const x = this.x(this.shown.column + 0.5);
+    const made = shape("g", { class: "marker" });
+    made.append(
+      shape("path", { class: "stem", d: `M${x} 16V${CHART.base}` }),
+      shape("path", { class: "head", d: `M${x - 6} 4h12l-6 11z` }),
+    );
+    return made;
+  }
+}
+
+/** The whole card: keeps gamma, the hole, the pictures and the facts in step. */
+class DiscountExplorer {
+  constructor(model, el) {
+    this.model = model;
+    this.view = "ours";
+    Object.assign(this, card(model.get("title"), DISCOUNT_HINT));
+    this.makeControls();
+    this.makeViews();
+    this.layOut();
+    el.append(this.root);
+    this.asker = asker(model, this.root, {
+      onAnswer: () => this.showAll(),
+      onError: (text) => {
+        this.showAll();
+        this.say(text, "bad");
+      },
+      onWait: (_, long) => long && this.say("Still waiting for Python.", "wait"),
+    });
+    this.follow();
+  }
+
+  makeControls() {
+    const { gammas, low, shapes } = this.model.get("controls");
+    const [height, width] = [this.model.get("height"), this.model.get("width")];
+    this.gamma = new Sliders(
+      () => this.askGamma(this.gamma.values.gamma),
+      (_, value) => String(value),
+    );
+    const range = { name: "gamma", label: "Discount γ", low, high: 1, step: 0.01 };
+    this.gamma.list([range]);
+    const preset = (value) => ({ value, label: String(value), testid: `gamma-${value}` });
+    this.presets = choice("gamma", gammas.map(preset), (value) => this.askGamma(value));
+    const forms = shapes.map((value) => ({ value, label: value, testid: value }));
+    this.form = choice("shape of the hole", forms, (form) =>
+      this.asker.ask("shape", () => ({ shape: form })),
+    );
+    this.views = choice("weights on show", VIEWS, (view) => this.pickView(view));
+    for (const { row } of [this.presets, this.form, this.views]) row.className = "iw-seg";
+    this.sides = new Sliders(() => this.resize(), (_, value) => `${value} px`);
+    this.sides.list([
+      { name: "height", label: "Height", low: 1, high: height, step: 1 },
+      { name: "width", label: "Width", low: 1, high: width, step: 1 },
+    ]);
+  }
+
+  makeViews() {
+    this.stage = new WeightCanvas({
+      onAsk: (row, column) => this.asker.ask("look", () => ({ row, column })),
+      onDeepest: () => this.asker.ask("look", () => ({ row: null, column: null })),
+      onPlace: (box) => this.askPlace(box),
+    });
+    this.profile = new Profile();
+    this.facts = element("dl", { class: "iw-facts" });
+    this.rings = element("div", { class: "iw-rings", "data-testid": "rings" });
+    this.scale = element("canvas", { class: "iw-scale", width: 256, height: 1 });
+    this.scaleLow = element("span", {}, "0");
+    this.scaleHigh = element("span", {});
+    this.scaleName = element("span", { class: "iw-scale-name" });
+  }
+
+  layOut() {
+    const key = (name, text) => element("span", { class: `iw-key ${name}` }, text);
+    const bar = div("iw-scale-row", this.scaleLow, this.scale, this.scaleHigh);
+    const left = div(
+      "iw-col",
+      div("iw-cap", "What each missing pixel weighs"),
+      this.stage.canvas,
+      bar,
+      this.scaleName,
+      div("iw-row", this.views.row),
+    );
+    const keys = div(
+      "iw-keys",
+      key("known", "known: 1"),
+      key("field", "missing: γ to the distance"),
+      key("code", "published code"),
+    );
+    this.rowName = element("span", {});
+    const right = div(
+      "iw-col",
+      div("iw-cap", this.rowName),
+      this.profile.svg,
+      keys,
+      this.facts,
+    );
+    this.moving = div("iw-hint", "Drag it in the photo, or Shift + arrows.");
+    const place = div(
+      "iw-col",
+      div("iw-cap", "The hole"),
+      this.form.row,
+      this.sides.box,
+      this.moving,
+    );
+    const about =
+      "Bar: a ring's share of the hole's weight. Upright line: its share of the pixels.";
+    const share = div(
+      "iw-col",
+      div("iw-cap", "Who holds the weight?"),
+      this.rings,
+      div("iw-hint", about),
+    );
+    this.gamma.box.classList.add("iw-wide");
+    this.body.append(
+      div("iw-row", this.gamma.box, this.presets.row),
+      div("iw-pair", left, right),
+      div("iw-pair", place, share),
+    );
+  }
+
+  follow() {
+    const { model } = this;
+    const colours = bytesOf(model.get("colours"));
+    this.colour = (weight) => {
+      const k = 3 * Math.round(255 * clip(weight, 0, 1));
+      return [colours[k], colours[k + 1], colours[k + 2]];
+    };
+    const size = [model.get("width"), model.get("height")];
+    this.ground = dimmedCanvas(model.get("image_bytes"), ...size);
+    this.views.show(this.view);
+    this.showAll();
+    const onShown = () => this.asker.idle() && this.showAll();
+    model.on("change:shown", onShown);
+    const stops = [
+      () => model.off("change:shown", onShown),
+      keepSharp(this.stage.canvas, () => this.stage.drawNow()),
+      this.asker.stop,
+      this.stage.draw.stop,
+    ];
+    this.stop = () => stops.forEach((stop) => stop());
+  }
+
+  // ---- what Python says ----
+
+  showAll() {
+    const { model } = this;
+    const shown = model.get("shown");
+    this.hole = bytesOf(model.get("hole_bytes"));
+    this.weights = floatsOf(model.get("weights_bytes"));
+    this.published = floatsOf(model.get("code_bytes"));
+    this.showGamma(shown.gamma);
+    this.showPlace(shown);
+    this.showField(shown);
+    this.rowName.textContent = `Weights along row ${shown.row}`;
+    const { hole, weights, published, colour } = this;
+    const width = model.get("width");
+    this.profile.show({ shown, hole, weights, published, colour, width });
+    this.showRings(shown.rings);
+    showFacts(this.facts, factRows(shown));
+    this.say(this.sentence(shown));
+    for (const name of ["gamma", "row", "column", "pixels"])
+      this.root.dataset[name] = String(shown[name]);
+    this.root.dataset.box = shown.box.join(" ");
+  }
+
+  showGamma(gamma) {
+    this.gamma.show({ gamma });
+    this.presets.show(gamma);
+  }
+
+  showPlace({ shape: form, box }) {
+    this.form.show(form);
+    this.sides.show({ height: box[2], width: box[3] });
+    this.sides.box.classList.toggle("iw-hidden", form !== "rectangle");
+  }
+
+  showField(shown) {
+    const [width, height] = [this.model.get("width"), this.model.get("height")];
+    const state = { width, height, hole: this.hole, ground: this.ground };
+    state.field = paintedCanvas(width, height, (i) => this.pixel(i, shown.code.most));
+    state.resizable = shown.shape === "rectangle";
+    const moving = this.stage.held?.moved && this.stage.held.grip !== null;
+    if (!moving) state.box = shown.box;
+    this.stage.show({ ...state, row: shown.row, column: shown.column });
+    this.showScale(shown.code.most);
+  }
+
+  /** The colour of a pixel in the view on show; null where the photo is seen. */
+  pixel(i, most) {
+    const [missing, ours, code] = [this.hole[i], this.weights[i], this.published[i]];
+    if (this.view === "ours") return missing ? [...this.colour(ours), 255] : null;
+    if (this.view === "code")
+      return Number.isNaN(code) ? null : [...this.colour(code), 255];
+    if (!missing) return Number.isNaN(code) ? null : [...WRONG, 255];
+    const gap = Math.abs(code - ours);
+    return this.mixed(most > 1e-6 ? gap / most : 0);
+  }
+
+  mixed(share) {
+    return [...WRONG.map((c, k) => share * c + (1 - share) * [22, 26, 38][k]), 255];
+  }
+
+  showScale(most) {
+    const gap = this.view === "gap";
+    const pen = this.scale.getContext("2d");
+    for (let k = 0; k < 256; k++) {
+      const [r, g, b] = gap ? this.mixed(k / 255) : this.colour(k / 255);
+      pen.fillStyle = `rgb(${r}, ${g}, ${b})`;
+      pen.fillRect(k, 0, 1, 1);
+    }
+    this.scaleHigh.textContent = gap ? most.toFixed(2) : "1";
+    this.scaleName.textContent = {
+      ours: "weight: γ to the power of the distance to the nearest known pixel",
+      code: "weight in the published code: measured to the box around the hole",
+      gap: "how much the two weights differ; the code also weighs known pixels in its box",
+    }[this.view];
+  }
+
+  showRings(rings) {
+    const most = Math.max(...rings.flatMap(({ weight, pixels }) => [weight, pixels]));
+    const head = ["pixels deep", "", "weight", "pixels"].map((text) =>
+      element("span", { class: "head" }, text),
+    );
+    const rows = rings.flatMap(({ label, weight, pixels }) => {
+      const bar = element("span", { class: "bar" });
+      bar.style.setProperty("--weight", `${(100 * weight) / most}%`);
+      bar.style.setProperty("--pixels", `${(100 * pixels) / most}%`);
+      const value = element("b", { "data-testid": `ring-${label}` }, percent(weight));
+      return [element("span", {}, label), bar, value, element("span", {}, percent(pixels))];
+    });
+    this.rings.replaceChildren(...head, ...rows);
+  }
+
+  sentence({ row, column, distance, weight, gamma }) {
+    const place = `Row ${row}, column ${column}: `;
+    if (!distance) return `${place}known, weight 1.`;
+    const away = `${distance.toFixed(1)} px from the nearest known pixel`;
+    return `${place}${away}, weight ${gamma} to the power of that: ${weight.toFixed(3)}.`;
+  }
+
+  // ---- what the reader does ----
+
+  askGamma(gamma) {
+    this.showGamma(gamma);
+    this.asker.ask("gamma", () => ({ gamma }));
+  }
+
+  askPlace(box) {
+    this.sides.show({ height: box[2], width: box[3] });
+    const { shape: form } = this.model.get("shown");
+    this.asker.ask("place", () => ({ shape: form, box }));
+  }
+
+  /** Another height and width around the same middle, as far as the photo reaches. */
+  resize() {
+    const { height, width } = this.sides.values;
+    const [top, left, tall, wide] = this.stage.box;
+    const { height: rows, width: columns } = this.stage;
+    const down = clip(Math.round(top + (tall - height) / 2), 0, rows - height);
+    const across = clip(Math.round(left + (wide - width) / 2), 0, columns - width);
+    this.stage.place([down, across, height, width]);
+  }
+
+  pickView(view) {
+    this.view = view;
+    this.root.dataset.view = view;
+    this.showField(this.model.get("shown"));
+  }
+}
+
+function factRows(shown) {
+  const { distance, weight, mean, deepest, halving, code, pixels } = shown;
+  const known = code.known ? `, and weighs ${code.known} known px too` : "";
+  return [
+    ["asked pixel", `${distance.toFixed(1)} px deep, weight ${weight.toFixed(3)}`],
+    ["deepest pixel", `${deepest.distance.toFixed(1)} px deep, weight ${deepest.weight.toFixed(3)}`],
+    ["mean weight", `${mean.toFixed(3)} over ${pixels} missing px`],
+    ["halves every", halving === null ? "never: γ is 1" : `${halving.toFixed(1)} px`],
+    ["published code", `differs on ${code.differs} missing px${known}`],
+  ];
+}
+
+function render({ model, el }) {
+  const explorer = new DiscountExplorer(model, el);
+  return () => explorer.stop();
+}
+
+export default { render };
