@@ -1,0 +1,154 @@
+"""The U-Net of partial convolutions: how its hole closes, and what it never reads."""
+
+import pickle
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.evidence import record
+from course_lib.layers import PartialConv2d, Parts, pairs
+from course_lib.networks import UNet
+
+
+def small(**options) -> UNet:
+    torch.manual_seed(0)
+    options = {"conv": PartialConv2d, "channels": (4, 6, 8), **options}
+    return UNet(kernels=(5, 3, 3), **options).eval()
+
+
+def pair(count: int = 2, height: int = 16, width: int = 24) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    image = torch.rand(count, 3, height, width, generator=draw)
+    hole = (torch.rand(count, 1, height, width, generator=draw) < 0.3).float()
+    hole[0, :, 2:13, 3:14] = 1
+    return image, hole
+
+
+# Side, kernels, hole's side: share of the side's square that is unknown, by level
+CLOSING = [
+    (64, (7, 5, 5, 3, 3), 16, [0.0625, 0.024, 0.004, 0, 0, 0]),
+    (64, (7, 5, 5, 3, 3), 32, [0.25, 0.165, 0.098, 0.016, 0, 0]),
+    (64, (7, 5, 5, 3, 3), 48, [0.5625, 0.431, 0.316, 0.141, 0.063, 0]),
+    (256, (7, 5, 5, *(3,) * 4), 128, [0.25, 0.227, 0.205, 0.165, 0.098, 0.016, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("side", "kernels", "hole_side", "expected"), CLOSING)
+def test_how_the_hole_closes(side, kernels, hole_side, expected):
+    network = UNet(PartialConv2d, (2,) * len(kernels), kernels).eval()
+    hole = torch.zeros(1, 1, side, side)
+    edge = (side - hole_side) // 2
+    hole[..., edge : edge + hole_side, edge : edge + hole_side] = 1
+    with record(network) as evidence:
+        network(torch.rand(1, 3, side, side), hole)
+    levels = [evidence[f"encoder.{k}.conv"]["valid"] for k in range(len(kernels))]
+    shares = [hole.mean().item()] + [1 - level.mean().item() for level in levels]
+    assert shares == pytest.approx(expected, abs=0.0006)
+    # The way up starts from what the bottom knows: here everything
+    assert (evidence["decoder.0.conv"]["valid"] == 1).all()
+
+
+class EveryChannel(nn.Conv2d):
+    """The usual formulation: a second convolution counts over all channels."""
+
+    reads_validity = True
+
+    def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:
+        found = pairs(x, valid)
+        x = torch.cat([part for part, _ in found], 1)
+        valid = torch.cat([v.expand_as(part) for part, v in found], 1)
+        settings = None, self.stride, self.padding
+        count = F.conv2d(valid, torch.ones_like(self.weight), *settings)
+        ratio = self.weight[0].numel() / count.clamp(min=1)
+        y = F.conv2d(x * valid, self.weight, *settings) * ratio
+        known = (count > 0).to(x.dtype)
+        if self.bias is not None:
+            y = (y + self.bias.view(-1, 1, 1)) * known
+        return y, known
+
+
+def test_it_is_the_network_that_counts_over_all_channels():
+    image, hole = pair()
+    ours, theirs = small().train(), small(conv=EveryChannel).train()
+    theirs.load_state_dict(ours.state_dict())
+    made, expected = ours(image, hole), theirs(image, hole)
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
+    for y in (made, expected):
+        (y - image).abs().sum().backward()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_a_decoder_window_counts_both_parts_by_their_channels():
+    network, (image, hole) = small(), pair()
+    with record(network) as evidence:
+        network(image, hole)
+    below = F.interpolate(evidence["encoder.2.conv"]["valid"], (4, 6), mode="nearest")
+    skip = evidence["encoder.1.conv"]["valid"]
+    counted = torch.cat([below.expand(-1, 8, -1, -1), skip.expand(-1, 6, -1, -1)], 1)
+    expected = F.avg_pool2d(counted, 3, 1, 1).mean(1, keepdim=True)
+    torch.testing.assert_close(evidence["decoder.0.conv"]["window"], expected)
+    below = F.interpolate(evidence["decoder.1.conv"]["valid"], (16, 24), mode="nearest")
+    known = torch.cat([below.expand(-1, 4, -1, -1), (1 - hole).expand_as(image)], 1)
+    expected = F.avg_pool2d(known, 3, 1, 1).mean(1, keepdim=True)
+    torch.testing.assert_close(evidence["last"]["window"], expected)
+
+
+@pytest.mark.parametrize("sees_hole", [None, True])
+@pytest.mark.parametrize("training", [True, False])
+def test_noise_and_nan_under_the_hole_change_nothing(sees_hole, training: bool):
+    image, hole = pair()
+    network = small(sees_hole=sees_hole).train(training)
+    made = network(image, hole)
+    for hidden in (torch.rand_like(image), torch.tensor(float("nan"))):
+        other = torch.where(hole == 1, hidden, image)
+        assert torch.equal(network(other, hole), made)
+    network.fill = 0.1  # nothing reads what the hole is filled with
+    assert torch.equal(network(image, hole), made)
+
+
+def test_no_gradient_reaches_a_hidden_pixel():
+    network, (image, hole) = small().train(), pair()
+    poisoned = torch.where(hole == 1, float("nan"), image).requires_grad_()
+    network(poisoned, hole).sum().backward()
+    assert (poisoned.grad[hole.expand_as(image) == 1] == 0).all()
+    assert (poisoned.grad[hole.expand_as(image) == 0] != 0).any()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+    assert all((p.grad != 0).any() for p in network.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_empty_and_a_full_hole_give_finite_pictures(training: bool, value: float):
+    network, (image, hole) = small().train(training), pair()
+    poisoned = image if value == 0 else torch.full_like(image, float("nan"))
+    made = network(poisoned, torch.full_like(hole, value))
+    made.sum().backward()
+    assert made.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_the_hole_is_no_channel_unless_asked_for():
+    assert small().encoder[0].conv.weight.shape[1] == 3
+    assert small(sees_hole=True).encoder[0].conv.weight.shape[1] == 4
+
+
+def test_it_runs_in_half_precision():
+    network, (image, hole) = small().train(), pair()
+    expected = network(image, hole)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = network(image, hole)
+    made.float().sum().backward()
+    torch.testing.assert_close(made.float(), expected, rtol=0.05, atol=0.03)
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("copy", [deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_does_the_same_and_calls_leave_nothing_behind(copy):
+    network, (image, hole) = small(), pair()
+    made = network(image, hole)
+    network(*pair(1, 8, 8))
+    assert torch.equal(copy(network)(image, hole), made)
