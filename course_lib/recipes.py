@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,27 +18,52 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
-from course_lib import evaluation, fills, holes, photos, pictures, training, zoo
-from course_lib.networks import UNet
+from course_lib import (
+    evaluation,
+    fills,
+    holes,
+    photos,
+    pictures,
+    session,
+    training,
+    zoo,
+)
 from course_lib.session import ASSETS, ROOT, Budget, start
-from course_lib.tensors import composite, hide
+from course_lib.tensors import composite
 
 CHECKPOINTS = ROOT / ".cache" / "checkpoints"
 Batch = tuple[Tensor, Tensor]
 
 
-def start_unet() -> None:
-    """The plain U-Net of lesson 00: L1 only, holes six times the weight."""
-    network = UNet()
-    stages = (Budget(8_000, 16, 64), Budget(4_000, 8, 128), Budget(2_000, 8, 128))
-    cycles = (12_000, 2_000)
-    history = train_fill(network, "start_unet", stages, rate=1e-3, cycles=cycles)
-    facts = training_facts("start_unet", history, stages, seed=0)
-    facts["loss"] = "L1, size-averaged: 1 on known pixels, 6 in the hole"
-    facts["rate"] = "Adam 1e-3, cosine over 12,000 steps; from 5e-4 over 2,000"
+BUDGET = (Budget(8_000, 16, 64), Budget(4_000, 8, 128))  # every U-Net of the course
+RATE = 2e-3
+
+
+def plain_unet() -> None:
+    """The plain U-Net of lesson 03, told by a fourth channel what is missing."""
+    _unet("plain_unet", {})
+
+
+def plain_unet_blind() -> None:
+    """The same without that channel: it must find the grey hole by itself."""
+    _unet("plain_unet_blind", {"sees_hole": False})
+
+
+def partial_unet() -> None:
+    """The U-Net of lesson 04: partial convolutions, otherwise the plain one."""
+    _unet("partial_unet", {"conv": "PartialConv2d"})
+
+
+def _unet(name: str, arguments: dict[str, Any]) -> None:
+    plan = {"class": "UNet", "arguments": arguments}
+    network = zoo.build(plan)
+    history = train_fill(network, name, BUDGET, rate=RATE)
+    facts = training_facts(name, history, BUDGET, seed=0)
+    facts["loss"] = "L1: mean of the hole, each picture the same, + mean of all pixels"
+    facts["rate"] = f"Adam {RATE}, one cosine down to 2 %"
     facts["scores"] = scores(network)
-    zoo.save(network, "start_unet", {"class": "UNet", "arguments": {}}, facts)
-    forget("start_unet")
+    zoo.save(network, name, plan, facts)
+    forget(name)
 
 
 def forget(name: str) -> None:
@@ -110,7 +136,9 @@ def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:
 
 RECIPES: dict[str, Callable[[], None]] = {
     "occlusions": occlusions,
-    "start_unet": start_unet,
+    "plain_unet": plain_unet,
+    "plain_unet_blind": plain_unet_blind,
+    "partial_unet": partial_unet,
     "figures": figures,
 }
 
@@ -121,65 +149,90 @@ def train_fill(
     stages: tuple[Budget, ...],
     *,
     rate: float,
-    cycles: tuple[int, ...] = (),
     seed: int = 0,
 ) -> training.History:
     """Train ``network(image, hole)`` with L1 on random crops and holes, resumable.
 
-    ``cycles``: steps of each cosine of the learning rate, one over all stages if
-    left out; each starts at half the rate of the one before.
+    The loss is the mean error in the hole, each picture counting the same however
+    small its hole, plus the mean error of all pixels.
     """
+    accelerator = training.accelerator(session.best_device())
     torch.manual_seed(seed)
     _initialise(network)
-    accelerator = Accelerator()
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
-    network, optimizer = accelerator.prepare(network, optimizer)
-    cycles = cycles or (sum(stage.steps for stage in stages),)
+    network.to(accelerator.device).to(memory_format=torch.channels_last)
+    optimizer = accelerator.prepare(torch.optim.Adam(network.parameters(), lr=rate))
+    total = sum(stage.steps for stage in stages)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate_factor(step, cycles)
+        optimizer.optimizer, lambda step: _warm_cosine(step / total)
     )
     generator = torch.Generator().manual_seed(seed)
-    state = {"network": network, "optimizer": optimizer, "schedule": schedule}
     checkpoint = CHECKPOINTS / f"{name}.pt"
     if not checkpoint.exists():  # a card names the code that the training began with
         CHECKPOINTS.mkdir(parents=True, exist_ok=True)
         checkpoint.with_suffix(".commit").write_text(_commit())
 
     def step(batch: Batch) -> dict[str, Tensor]:
-        image, hole = (part.to(accelerator.device) for part in batch)
-        network.train()
-        error = (network(hide(image, hole), hole) - image).abs()
-        loss = (error * (1 + 5 * hole)).mean()
+        image, hole = batch
+        with accelerator.autocast():
+            prediction = network(image, hole)
+        error = (prediction.float() - image).abs().mean(1, keepdim=True)
+        inside = (error * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3))
+        loss = inside.mean() + error.mean()
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()
         schedule.step()
-        return {"loss": loss.detach(), "hole": (error * hole).mean().detach()}
+        return {"loss": loss.detach(), "hole": inside.mean().detach()}
 
     done = 0
     for stage in stages:
         done += stage.steps
+        network.train()
         history = training.fit(
             step,
             training_batches(stage, generator),
             steps=done,
-            state=state | {"generator": generator},
+            state={
+                "network": network,
+                "optimizer": optimizer,
+                "schedule": schedule,
+                "generator": generator,
+            },
             checkpoint=checkpoint,
+            accelerator=accelerator,
         )
         if history.interrupted:
             raise SystemExit(f"{name}: stopped at step {history.steps}; call again")
     return history
 
 
+POOL = 2048  # training holes drawn beforehand for a stage; growing them takes long
+
+
 def training_batches(stage: Budget, generator: torch.Generator) -> Iterator[Batch]:
-    """Crops of the training photos with holes: half strokes, half rectangles."""
+    """Crops of the training photos with holes: half strokes, half irregular.
+
+    Their ratios are even over all six buckets. A stage draws its holes beforehand,
+    always the same ones; a batch takes some and turns and mirrors them.
+    """
     crops = photos.collection("train")
+    pool = _pool(stage.size)
     while True:
         image = crops.crops(stage.batch, stage.size, generator)
-        half = stage.batch // 2
-        drawn = holes.strokes(stage.batch - half, stage.size, generator)
-        boxes = holes.rectangles(half, stage.size, generator, side=(0.15, 0.5))
-        yield image, torch.cat([drawn, boxes])
+        pick = torch.randint(len(pool), (stage.batch,), generator=generator)
+        turn = int(torch.randint(8, (), generator=generator))
+        hole = torch.rot90(pool[pick], turn % 4, (-2, -1))
+        yield image, hole.flip(-1) if turn >= 4 else hole
+
+
+@lru_cache(2)
+def _pool(size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(size)
+    shapes = [holes.strokes(POOL // 2, size, generator)]
+    shapes += [holes.irregular(POOL - POOL // 2, size, generator)]
+    low, high = holes.BUCKETS[0][0], holes.BUCKETS[-1][1]
+    target = low + (high - low) * torch.rand(POOL, generator=generator)
+    return holes.grow(torch.cat(shapes), target)
 
 
 def scores(network: torch.nn.Module) -> dict[str, Any]:
@@ -213,15 +266,6 @@ def _initialise(network: torch.nn.Module) -> None:
             torch.nn.init.kaiming_normal_(module.weight)
             if module.bias is not None:  # drawn when the layer was made, without a seed
                 torch.nn.init.zeros_(module.bias)
-
-
-def _rate_factor(step: int, cycles: tuple[int, ...]) -> float:
-    factor = 1.0
-    for length in cycles[:-1]:
-        if step < length:
-            return factor * _warm_cosine(step / length)
-        step, factor = step - length, factor / 2
-    return factor * _warm_cosine(step / cycles[-1])
 
 
 def _warm_cosine(progress: float) -> float:
