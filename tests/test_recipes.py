@@ -18,11 +18,15 @@ from course_lib.tensors import check_hole, check_image
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Three photographs instead of all, and checkpoints of our own."""
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Three photographs, twelve holes, and checkpoints of our own."""
     few = photos.collection("train", limit=3)
     monkeypatch.setattr(photos, "collection", lambda _: few)
     monkeypatch.setattr(recipes, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(recipes, "POOL", 12)
+    recipes._pool.cache_clear()
+    yield
+    recipes._pool.cache_clear()
 
 
 def tiny() -> UNet:
@@ -40,7 +44,7 @@ STAGES = (Budget(3, 4, 16), Budget(2, 2, 32))
 
 def test_every_recipe_says_what_it_makes_and_an_unknown_one_lists_them(capsys):
     assert all(recipe.__doc__ for recipe in recipes.RECIPES.values())
-    assert recipes.main(["nothing", "start_unet"]) == 2
+    assert recipes.main(["nothing", "plain_unet"]) == 2
     said = capsys.readouterr().out
     assert "unknown: nothing" in said
     assert all(name in said for name in recipes.RECIPES)
@@ -50,30 +54,80 @@ def test_main_makes_what_is_named_or_all(monkeypatch: pytest.MonkeyPatch):
     made: list[str] = []
     for name in ("a", "b"):
         monkeypatch.setitem(recipes.RECIPES, name, lambda name=name: made.append(name))
-    for name in ("occlusions", "start_unet"):
+    for name in set(recipes.RECIPES) - {"a", "b"}:
         monkeypatch.delitem(recipes.RECIPES, name)
     assert recipes.main(["b"]) == recipes.main([]) == 0
     assert made == ["b", "a", "b"]
 
 
-def test_batches_are_pictures_with_strokes_and_boxes_and_repeat():
-    def two(seed: int) -> list[Tensor]:
-        stream = recipes.training_batches(
-            Budget(9, 5, 24), torch.Generator().manual_seed(seed)
-        )
-        return [part for batch in (next(stream), next(stream)) for part in batch]
+def two_batches(seed: int, stage: Budget) -> list[Tensor]:
+    stream = recipes.training_batches(stage, torch.Generator().manual_seed(seed))
+    return [part for batch in (next(stream), next(stream)) for part in batch]
 
-    image, hole, *_ = once = two(0)
+
+def test_batches_are_pictures_with_holes_and_repeat():
+    stage = Budget(9, 5, 24)
+    image, hole, *_ = once = two_batches(0, stage)
     assert check_image(image).shape == (5, 3, 24, 24)
     assert check_hole(hole).shape == (5, 1, 24, 24)
     assert (holes.ratio(hole) > 0).all()
-    for sample in hole[3:, 0]:  # the second half are boxes
-        rows, columns = sample.nonzero().T
-        area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
-        assert len(rows) == area
-    assert all(map(torch.equal, once, two(0)))
-    assert not torch.equal(image, two(1)[0])
+    assert all(map(torch.equal, once, two_batches(0, stage)))
+    assert not torch.equal(image, two_batches(1, stage)[0])
     assert not torch.equal(image, once[2])
+
+
+def test_training_holes_fill_every_bucket_evenly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recipes, "POOL", 240)
+    counts = holes.bucket(recipes._pool(32)).bincount(minlength=6)
+    assert (counts >= 20).all()
+    assert counts.sum() == 240
+
+
+def test_batches_turn_and_mirror_the_holes_of_the_pool():
+    stream = recipes.training_batches(
+        Budget(1, 4, 24), torch.Generator().manual_seed(0)
+    )
+    pool = recipes._pool(24)
+
+    def place(hole: Tensor) -> int:
+        """Which of the eight symmetries leads from a hole of the pool to this one."""
+        found = [
+            number
+            for number in range(8)
+            for known in pool
+            if torch.equal(_turned(known, number), hole)
+        ]
+        assert found, "a hole that is not in the pool"
+        return found[0]
+
+    seen = {place(hole) for _ in range(40) for hole in next(stream)[1]}
+    assert len(seen) > 5
+
+
+def _turned(hole: Tensor, number: int) -> Tensor:
+    turned = torch.rot90(hole, number % 4, (-2, -1))
+    return turned.flip(-1) if number >= 4 else turned
+
+
+def test_every_picture_counts_the_same_however_small_its_hole(monkeypatch):
+    image = torch.zeros(2, 3, 16, 16)
+    hole = torch.zeros(2, 1, 16, 16)
+    hole[0, :, :2, :2], hole[1, :, :, :8] = 1, 1
+
+    class Half(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = torch.nn.Parameter(torch.tensor([1.0, 0.25]))
+
+        def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+            return self.value.view(2, 1, 1, 1).expand(2, 3, 16, 16)
+
+    monkeypatch.setattr(
+        recipes, "training_batches", lambda *_: iter([(image, hole)] * 2)
+    )
+    history = recipes.train_fill(Half(), "half", (Budget(1, 2, 16),), rate=1e-3)
+    assert history.losses["hole"] == [pytest.approx(0.625)]
+    assert history.losses["loss"] == [pytest.approx(0.625 + 0.625)]
 
 
 def test_the_rate_rises_shortly_and_falls_to_two_per_cent():
