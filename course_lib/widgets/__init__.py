@@ -7,10 +7,12 @@ from course_lib.widgets.base import CourseWidget
 from course_lib.widgets.discount_explorer import DiscountExplorer
 from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.painter import HolePainter
+from course_lib.widgets.training_view import TrainingView
 
 __all__ = [
     "CourseWidget",
     "DiscountExplorer",
     "HoleExplorer",
     "HolePainter",
+    "TrainingView",
 ]
