@@ -51,12 +51,23 @@ WIDGETS = {
     "explorer": "HoleExplorer",
     "discount": "DiscountExplorer",
 }
+TRAINING = """import time, torch
+level = torch.zeros(1, 3, 16, 16)
+training = cl.TrainingView(lambda: level)
+
+def step(k):
+    time.sleep(0.01)
+    level.fill_(min(1, k / 1000))
+    return {"loss": 1 / (k + 1), "hole": 0.2 + 0.1 * (k % 2)}
+
+training"""
 
 
 def write_notebooks(folder: Path) -> None:
     """The smallest notebook with each widget; it has the name of its notebook."""
     for name, widget in WIDGETS.items():
         _write(folder / f"{name}.ipynb", f"{name} = cl.{widget}()\n{name}")
+    _write(folder / "training.ipynb", TRAINING)
 
 
 def _write(path: Path, source: str) -> None:
@@ -176,6 +187,17 @@ class DiscountInPage(CardInPage):
     """A discount explorer."""
 
     view = "weight-view"
+
+
+class TrainingInPage(CardInPage):
+    """A training view."""
+
+    view = "curves"
+
+    def wait(self, fact: str) -> None:
+        """Until something is true of the card's ``data``, written in JavaScript."""
+        code = f"({{ dataset: data }}) => {fact}"
+        self.page.wait_for_function(code, arg=self.root.element_handle())
 
 
 class PainterInPage(CardInPage):

@@ -12,6 +12,7 @@ from lab import (
     DiscountInPage,
     ExplorerInPage,
     PainterInPage,
+    TrainingInPage,
     ask_kernel,
     command,
     open_notebook,
@@ -512,6 +513,48 @@ def test_the_published_code_is_shown_and_a_whole_hole_refused(discount, screensh
         page.screenshot(path=screenshots / f"discount_{name.lower()}.png")
     overflow = "(root) => root.scrollWidth - root.clientWidth"
     assert discount.root.evaluate(overflow) <= 0
+
+
+# ---- the training view ----
+
+
+def test_a_training_is_watched_scrubbed_and_interrupted(make_page, lab, screenshots):
+    page = make_page()
+    open_notebook(page, lab, "training.ipynb")
+    assert run_all(page) == []
+    view = TrainingInPage(page)
+    assert view["pictures"] == "0"
+    kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    code = (
+        "done = cl.training.fit(step, iter(range(10**6)), steps=2000, watch=training)"
+    )
+    page.evaluate(f"(code) => void {kernel}.requestExecute({{ code }})", code)
+    view.wait("+data.pictures >= 4 && data.follows === 'true'")
+    view.part("moment").focus()
+    page.keyboard.press("Home")
+    assert (view["step"], view["follows"]) == ("0", "false")
+    page.keyboard.press("ArrowRight")
+    first = int(view["step"])
+    assert first > 0
+    assert page.evaluate(f"() => {kernel}.status") == "busy"  # nobody there to ask
+    view.wait(f"+data.done > {view['done']}")
+    assert view["step"] == str(first)
+    middle = view.pixels("picture").mean((0, 1))
+    assert np.abs(middle - 255 * (first - 1) / 1000).max() < 8
+    for name in ("Light", "Dark"):
+        theme(page, name)
+        view.root.screenshot(path=screenshots / f"training_{name.lower()}.png")
+    page.evaluate(f"() => {kernel}.interrupt()")
+    page.wait_for_function(f"() => {kernel}.status === 'idle'")
+    steps = int(ask_kernel(page, "print(done.steps)"))
+    view.wait(f"data.done === '{steps}'")
+    assert view.status().startswith(f"Interrupted after {steps} of 2000: ")
+    page.keyboard.press("End")
+    assert (view["step"], view["follows"]) == (str(steps), "true")
+    box = view.part("curves").bounding_box()
+    page.mouse.click(box["x"] + 50, box["y"] + box["height"] / 2)
+    assert int(view["step"]) < steps / 2
+    assert page.problems == []
 
 
 # ---- lessons ----
