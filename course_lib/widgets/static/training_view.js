@@ -124,15 +124,18 @@ class Curves {
   }
 
   curve({ step, low, high, smooth }, k) {
+    const path = (name, d) => shape("path", { class: `${name} c${k % 4}`, d });
     const points = (values) =>
       values.map((value, i) => `${this.x(step[i])} ${this.y(value)}`);
-    const around = [...points(high), ...points(low).reverse()];
-    const single = step.length < 2 || low.every((value, i) => value === high[i]);
-    const raw = single
-      ? shape("path", { class: `raw c${k % 4}`, d: `M${points(high).join("L")}` })
-      : shape("path", { class: `band c${k % 4}`, d: `M${around.join("L")}Z` });
-    const d = `M${points(smooth).join("L")}`;
-    return [raw, shape("path", { class: `smooth c${k % 4}`, d })];
+    const single = low.every((value, i) => value === high[i]);
+    const gap = (this.x(step.at(-1)) - this.x(step[0])) / step.length;
+    const line = path("smooth", `M${points(smooth).join("L")}`);
+    if (single && gap > 3) return [path("raw", `M${points(high).join("L")}`), line];
+    const reach = single ? 2 : 0; // so that close single steps make a band as well
+    const near = (values, i) => values.slice(Math.max(0, i - reach), i + reach + 1);
+    const top = points(high.map((_, i) => Math.max(...near(high, i))));
+    const bottom = points(low.map((_, i) => Math.min(...near(low, i)))).reverse();
+    return [path("band", `M${[...top, ...bottom].join("L")}Z`), line];
   }
 
   marker(curves, chosen) {
