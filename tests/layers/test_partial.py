@@ -248,7 +248,7 @@ def test_half_precision_counts_in_single(dtype: torch.dtype):
 def test_nothing_is_kept_between_calls():
     layer, x = made(PartialConv2d, 3, 4, 3, padding=1), draw(2, 3, 9, 12)
     valid = scattered(2, 1, 9, 12)
-    first, before = layer(x, valid), set(vars(layer))
+    before, first = set(vars(layer)), layer(x, valid)
     layer(draw(1, 3, 5, 5), torch.ones(1, 1, 5, 5))
     layer(x, 1 - valid)
     assert torch.equal(layer(x, valid)[0], first[0])
