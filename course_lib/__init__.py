@@ -25,12 +25,19 @@ from course_lib.exercises import check, progress
 from course_lib.lesson import claim, close, show_source
 from course_lib.session import start
 from course_lib.tensors import composite, hide
-from course_lib.widgets import DiscountExplorer, HoleExplorer, HolePainter, TrainingView
+from course_lib.widgets import (
+    DiscountExplorer,
+    HoleExplorer,
+    HolePainter,
+    ReadingExplorer,
+    TrainingView,
+)
 
 __all__ = [
     "DiscountExplorer",
     "HoleExplorer",
     "HolePainter",
+    "ReadingExplorer",
     "TrainingView",
     "check",
     "claim",

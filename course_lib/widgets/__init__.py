@@ -7,6 +7,7 @@ from course_lib.widgets.base import CourseWidget
 from course_lib.widgets.discount_explorer import DiscountExplorer
 from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.painter import HolePainter
+from course_lib.widgets.reading_explorer import ReadingExplorer
 from course_lib.widgets.training_view import TrainingView
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "DiscountExplorer",
     "HoleExplorer",
     "HolePainter",
+    "ReadingExplorer",
     "TrainingView",
 ]

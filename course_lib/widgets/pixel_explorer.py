@@ -89,6 +89,24 @@ def dimmed(image: Tensor) -> Tensor:
     return 0.5 * (0.4 * image + 0.6 * grey) + 0.055
 
 
+def framed(
+    image: Tensor, box: Sequence[int] | None, colour: tuple[int, int, int]
+) -> Tensor:
+    """The picture with the frame of a box (top, left, height, width) drawn in it."""
+    if box is None:
+        return image
+    top, left, height, width = box
+    rows = torch.arange(image.shape[-2])[:, None]
+    columns = torch.arange(image.shape[-1])[None]
+    down = (rows >= top) & (rows < top + height)
+    across = (columns >= left) & (columns < left + width)
+    edge = (rows == top) | (rows == top + height - 1)
+    side = (columns == left) | (columns == left + width - 1)
+    line = (edge & across) | (side & down)
+    ink = torch.tensor(colour).view(3, 1, 1) / 255
+    return torch.where(line, ink.to(image), image)
+
+
 def marked(image: Tensor, row: int, column: int) -> Tensor:
     """The picture with a yellow square, dark rimmed, around the asked pixel."""
     rows = (torch.arange(image.shape[-2]) - row).abs()[:, None]
@@ -103,37 +121,41 @@ def chart(
     bars: Sequence[float],
     colours: np.ndarray,
     lines: Sequence[str],
-    marker: int,
+    marker: int | None,
     height: int,
     outline: Sequence[float | None] = (),
+    levels: Sequence[tuple[float, str]] = ((0, "0"), (0.5, "0.5"), (1, "1")),
     width: int = 400,
 ) -> np.ndarray:
     """One row of a field as bars, text below; uint8 ``(height, width, 3)``.
 
     ``bars`` are values in ``[0, 1]``, ``colours (W, 3)`` theirs; ``marker`` is the
-    asked column; ``outline`` is a second row, drawn as a vermilion line.
+    asked column; ``outline`` is a second row, drawn as a vermilion line; ``levels`` are
+    the lines across and their names.
     """
     paper = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
-    left, top, base = 24, 22, height - 16 * len(lines) - 14
+    left = 8 + 8 * max(len(name) for _, name in levels)
+    top, base = 22, height - 16 * len(lines) - 14
     step = (width - left - 6) / len(bars)
 
     def place(column: float, value: float) -> tuple[float, float]:
         return left + column * step, base - value * (base - top)
 
-    for value in (0, 0.5, 1):
+    for value, name in levels:
         _, y = place(0, value)
         draw.line((left, y, width - 6, y), fill=(225, 228, 233))
-        draw.text((0, y - 7), f"{value:g}", fill=GREY, font=font)
+        draw.text((0, y - 7), name, fill=GREY, font=font)
     for k, value in enumerate(bars):
         corner, end = place(k, value), place(k + 1, 0)
         draw.rectangle((*corner, max(corner[0], end[0] - 1), base), tuple(colours[k]))
     for k, level in enumerate(outline):
         if level is not None:
             draw.line((*place(k, level), *place(k + 1, level)), (255, 107, 74), 2)
-    x, _ = place(marker + 0.5, 0)
-    draw.line((x, top - 6, x, base), fill=INK)
-    draw.polygon([(x - 6, 4), (x + 6, 4), (x, 16)], fill=QUERY, outline=INK)
+    if marker is not None:
+        x, _ = place(marker + 0.5, 0)
+        draw.line((x, top - 6, x, base), fill=INK)
+        draw.polygon([(x - 6, 4), (x + 6, 4), (x, 16)], fill=QUERY, outline=INK)
     for k, line in enumerate(lines):
         draw.text((left, base + 8 + 16 * k), line, fill=INK, font=font)
     return np.asarray(paper)

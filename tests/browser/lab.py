@@ -50,6 +50,7 @@ WIDGETS = {
     "painter": "HolePainter",
     "explorer": "HoleExplorer",
     "discount": "DiscountExplorer",
+    "reading": "ReadingExplorer",
 }
 TRAINING = """import time, torch
 level = torch.zeros(1, 3, 16, 16)
@@ -198,6 +199,12 @@ class TrainingInPage(CardInPage):
         """Until something is true of the card's ``data``, written in JavaScript."""
         code = f"({{ dataset: data }}) => {fact}"
         self.page.wait_for_function(code, arg=self.root.element_handle())
+
+
+class ReadingInPage(CardInPage):
+    """A reading explorer."""
+
+    view = "reading-view"
 
 
 class PainterInPage(CardInPage):

@@ -12,6 +12,7 @@ from lab import (
     DiscountInPage,
     ExplorerInPage,
     PainterInPage,
+    ReadingInPage,
     TrainingInPage,
     ask_kernel,
     command,
@@ -555,6 +556,73 @@ def test_a_training_is_watched_scrubbed_and_interrupted(make_page, lab, screensh
     page.mouse.click(box["x"] + 50, box["y"] + box["height"] / 2)
     assert int(view["step"]) < steps / 2
     assert page.problems == []
+
+
+# ---- the reading explorer ----
+
+
+@pytest.fixture
+def reading(make_page, lab):
+    page = make_page()
+    open_notebook(page, lab, "reading.ipynb")
+    assert run_all(page) == []
+    yield ReadingInPage(page)
+    assert page.problems == []
+
+
+def test_a_click_asks_what_a_pixel_reads(reading, screenshots):
+    page, asked = reading.page, "print(reading.shown['row'], reading.shown['column'])"
+    before, row = reading.pixels("reading-view"), reading.pixels("influence-row")
+    place = reading.at(45.5 / 128, 50.5 / 128, "answer-view")
+    reading.act(lambda: page.mouse.click(*place))
+    assert (reading["row"], reading["column"]) == ("50", "45")
+    assert changed(before, reading.pixels("reading-view")).sum() > 1000
+    assert changed(row, reading.pixels("influence-row")).any()
+    for key in ("ArrowRight", "Shift+ArrowDown"):
+        reading.act(lambda key=key: page.keyboard.press(key))
+    assert ask_kernel(page, asked) == "58 46"
+    assert reading.part("fact-under-the-hole").inner_text() == "exactly 0"
+    square = "print(max(reading.shown['square'][2:]))"
+    side = ask_kernel(page, square)
+    assert reading.part("fact-95-%-comes-from").inner_text() == f"{side} px a side"
+    assert f"in a square of {side} px" in reading.status()
+    reading.act(lambda: page.keyboard.press("Home"))
+    assert ask_kernel(page, asked) == "63 63"
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        reading.pixels("reading-view")
+        page.screenshot(path=screenshots / f"reading_{name.lower()}.png")
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    assert reading.root.evaluate(overflow) <= 0
+
+
+def test_another_fill_colour_changes_the_answer(reading, screenshots):
+    page, keys = reading.page, reading.page.keyboard
+    assert not reading.part("fill").is_visible()
+    reading.act(lambda: reading.part("mode-sweep").check())
+    assert reading.part("change-0.5").inner_text() == "0"
+    first = reading.pixels("answer-view")
+    reading.act(lambda: reading.part("fill-1").check())
+    assert changed(first, reading.pixels("answer-view")).sum() > 1000
+    told = "print(f'{255 * reading.change:.1f} of 255')"
+    mean = reading.part("fact-mean-change").inner_text()
+    assert ask_kernel(page, told) == mean != "0.0 of 255"
+    assert reading.part("change-1").inner_text() == mean.removesuffix(" of 255")
+    reading.part("fill").focus()
+    reading.act(lambda: keys.press("ArrowLeft"))
+    assert reading["fill"] == "0.95"
+    assert ask_kernel(page, told) == reading.part("fact-mean-change").inner_text()
+    reading.act(lambda: reading.part("fill-noise").check())
+    second = reading.pixels("answer-view")
+    reading.part("answer-gap").check()
+    assert changed(second, reading.pixels("answer-view")).sum() > 1000
+    page.screenshot(path=screenshots / "reading_sweep.png")
+    assert ask_kernel(page, "print(reading._network.fill)") == "0.5"
+    ask_kernel(page, "def broken(*pair): raise ValueError('no answer today')")
+    ask_kernel(page, "reading._network.forward = broken")
+    reading.act(lambda: reading.part("fill-0").check(), state="error")
+    assert reading.status().startswith("ValueError: no answer today (in broken")
+    assert reading.part("fill-noise").is_checked(), "the last good answer stays"
 
 
 # ---- lessons ----

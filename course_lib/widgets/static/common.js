@@ -322,6 +322,154 @@ function dimmedCanvas(view, width, height) {
   });
 }
 
+/** A photo that asks about its pixels: press, drag, or move by the arrow keys. */
+class PixelCanvas {
+  constructor({ testid, label, onAsk }) {
+    this.onAsk = onAsk; // (row, column), or nulls for the deepest pixel of the hole
+    this.held = null; // the id of the pointer that asks now
+    this.canvas = element("canvas", {
+      class: "iw-canvas iw-field-view",
+      tabindex: "0",
+      role: "application",
+      "aria-label": label,
+      "data-testid": testid,
+    });
+    this.draw = oncePerFrame(() => this.drawNow());
+    this.canvas.addEventListener("keydown", (event) => this.keyDown(event));
+    this.listen();
+  }
+
+  /** Everything on show: `width`, `height`, `row`, `column`, and `paint(pen)`. */
+  show(state) {
+    Object.assign(this, state);
+    this.canvas.style.aspectRatio = `${this.width} / ${this.height}`;
+    this.draw();
+  }
+
+  listen() {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || this.held !== null) return;
+      this.grab(event);
+      this.held = event.pointerId;
+      this.askAt(event);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (this.held === event.pointerId) this.askAt(event);
+    });
+    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+      canvas.addEventListener(name, () => (this.held = null));
+    }
+  }
+
+  grab(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    this.canvas.focus({ preventScroll: true });
+  }
+
+  point(event) {
+    return pointOf(event, this.canvas, this.width, this.height);
+  }
+
+  askAt(event) {
+    const [x, y] = this.point(event);
+    this.ask(Math.floor(y), Math.floor(x));
+  }
+
+  ask(row, column) {
+    const place = [clip(row, 0, this.height - 1), clip(column, 0, this.width - 1)];
+    if (place[0] === this.row && place[1] === this.column) return;
+    [this.row, this.column] = place;
+    this.draw();
+    this.onAsk(...place);
+  }
+
+  keyDown(event) {
+    const step = ARROWS[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!step && event.key !== "Home") return;
+    event.preventDefault();
+    if (step) this.step(step, event.shiftKey);
+    else this.onAsk(null, null);
+  }
+
+  step([across, down], far) {
+    const by = far ? 8 : 1;
+    this.ask(this.row + by * down, this.column + by * across);
+  }
+
+  drawNow() {
+    if (!this.paint || !this.canvas.width) return;
+    const pen = this.canvas.getContext("2d");
+    this.paint(pen);
+    drawQuery(pen, this.row, this.column, this.width);
+  }
+}
+
+/** Draw a picture over a whole canvas; `sharp` keeps its pixels square. */
+function drawWhole(pen, picture, sharp = false) {
+  pen.imageSmoothingEnabled = !sharp;
+  pen.drawImage(picture, 0, 0, pen.canvas.width, pen.canvas.height);
+}
+
+/** One row of a field as an SVG chart: a bar a pixel, and where the asked one is. */
+class RowChart {
+  constructor(size, testid) {
+    this.size = size; // width, height, left, right, top, base
+    this.svg = shape("svg", {
+      class: "iw-chart",
+      viewBox: `0 0 ${size.width} ${size.height}`,
+      role: "img",
+      "data-testid": testid,
+    });
+  }
+
+  /** Show the columns from `first` to before `last`. */
+  zoom(first, last) {
+    const { width, left, right } = this.size;
+    Object.assign(this, { first, last, step: (width - left - right) / (last - first) });
+  }
+
+  x = (column) => this.size.left + (column - this.first) * this.step;
+  y = (value) => this.size.base - value * (this.size.base - this.size.top);
+
+  /** Lines across at `[value, text]`, and numbers of columns below. */
+  axes(levels) {
+    const { left, right, width, base } = this.size;
+    const lines = levels.flatMap(([value, text]) => [
+      shape("path", { class: "grid", d: `M${left} ${this.y(value)}H${width - right}` }),
+      shape("text", { class: "scale", x: left - 6, y: this.y(value) + 3.5 }, text),
+    ]);
+    const columns = [0, 0.25, 0.5, 0.75, 1].map((share) => {
+      const column = Math.round(this.first + share * (this.last - this.first - 1));
+      return shape("text", { x: this.x(column + 0.5), y: base + 14 }, column);
+    });
+    const middle = { x: (left + width) / 2, y: base + 29 };
+    return [...lines, ...columns, shape("text", middle, "column of the photo")];
+  }
+
+  bar(column, value, name, fill = "") {
+    const place = { x: this.x(column), y: this.y(value) };
+    const extent = { width: this.step, height: this.y(0) - this.y(value) };
+    return shape("rect", { class: name, fill, ...place, ...extent });
+  }
+
+  /** A bar for each column on show, made by `make(column)`. */
+  bars(make) {
+    return Array.from({ length: this.last - this.first }, (_, n) => make(this.first + n));
+  }
+
+  marker(column) {
+    const x = this.x(column + 0.5);
+    const made = shape("g", { class: "marker" });
+    made.append(
+      shape("path", { class: "stem", d: `M${x} 16V${this.size.base}` }),
+      shape("path", { class: "head", d: `M${x - 6} 4h12l-6 11z` }),
+    );
+    return made;
+  }
+}
+
 /** Float32 values of a binary trait, copied so that they are aligned. */
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 

@@ -18,30 +18,19 @@ const CLICK = 4; // pixels that a click may move without becoming a drag
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** The photo with its weights: asks about pixels, moves and resizes the hole. */
-class WeightCanvas {
-  constructor({ onAsk, onPlace, onDeepest }) {
-    Object.assign(this, { onAsk, onPlace, onDeepest });
-    this.held = null; // what a pointer holds: its id, grip, start, and the box then
-    this.canvas = element("canvas", {
-      class: "iw-canvas iw-field-view",
-      tabindex: "0",
-      role: "application",
-      "aria-label":
+class WeightCanvas extends PixelCanvas {
+  constructor({ onAsk, onPlace }) {
+    super({
+      testid: "weight-view",
+      label:
         "Photo with the weights of its hole. Arrow keys move the asked pixel, " +
         "Shift and arrow keys move the hole, Home asks the deepest pixel.",
-      "data-testid": "weight-view",
+      onAsk,
     });
-    this.draw = oncePerFrame(() => this.drawNow());
-    this.listen();
+    this.onPlace = onPlace;
   }
 
-  /** Everything on show: sizes, pictures, the hole's box, the asked pixel. */
-  show(state) {
-    Object.assign(this, state);
-    this.canvas.style.aspectRatio = `${this.width} / ${this.height}`;
-    this.draw();
-  }
-
+  // What a pointer holds: its id, its grip, where it started, and the box then.
   listen() {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.press(event));
@@ -53,11 +42,6 @@ class WeightCanvas {
     for (const name of ["pointercancel", "lostpointercapture"]) {
       canvas.addEventListener(name, () => (this.held = null));
     }
-    canvas.addEventListener("keydown", (event) => this.keyDown(event));
-  }
-
-  point(event) {
-    return pointOf(event, this.canvas, this.width, this.height);
   }
 
   /** Which sides of the box a pointer grips: [-1, 0 or 1 across, and down], or null. */
@@ -94,8 +78,7 @@ class WeightCanvas {
 
   press(event) {
     if (event.button !== 0 || this.held) return;
-    this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.focus({ preventScroll: true });
+    this.grab(event);
     const grip = this.gripAt(event);
     this.held = {
       id: event.pointerId,
@@ -152,39 +135,20 @@ class WeightCanvas {
     this.onPlace(box);
   }
 
-  askAt(event) {
-    const [x, y] = this.point(event);
-    this.ask(Math.floor(y), Math.floor(x));
+  step(by, far) {
+    if (far) this.place(this.pulled(this.box, [0, 0], ...by));
+    else super.step(by, false);
   }
 
-  ask(row, column) {
-    this.row = clip(row, 0, this.height - 1);
-    this.column = clip(column, 0, this.width - 1);
-    this.draw();
-    this.onAsk(this.row, this.column);
-  }
-
-  keyDown(event) {
-    const step = ARROWS[event.key];
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!step && event.key !== "Home") return;
-    event.preventDefault();
-    if (!step) this.onDeepest();
-    else if (event.shiftKey) this.place(this.pulled(this.box, [0, 0], ...step));
-    else this.ask(this.row + step[1], this.column + step[0]);
+  paint(pen) {
+    drawWhole(pen, this.ground);
+    drawWhole(pen, this.field, true);
+    drawRim(pen, this.hole, this.width, this.height);
+    if (this.resizable) this.drawFrame(pen);
   }
 
   drawNow() {
-    const pen = this.canvas.getContext("2d");
-    const { width, height } = this.canvas;
-    if (!this.ground || !width) return;
-    pen.imageSmoothingEnabled = true;
-    pen.drawImage(this.ground, 0, 0, width, height);
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(this.field, 0, 0, width, height);
-    drawRim(pen, this.hole, this.width, this.height);
-    if (this.resizable) this.drawFrame(pen);
-    drawQuery(pen, this.row, this.column, this.width);
+    if (this.ground) super.drawNow();
   }
 
   // A thin frame with eight squares to pull at.
@@ -212,22 +176,17 @@ class WeightCanvas {
 }
 
 /** The row of the asked pixel: one bar a pixel, as tall and coloured as its weight. */
-class Profile {
-  constructor() {
-    this.svg = shape("svg", {
-      class: "iw-chart",
-      viewBox: `0 0 ${CHART.width} ${CHART.height}`,
-      role: "img",
-      "data-testid": "profile",
-    });
-  }
-
+class Profile extends RowChart {
   show(state) {
     Object.assign(this, state);
-    this.zoom();
-    const parts = [...this.axes(), ...this.bars(), ...this.code(), this.marker()];
-    this.svg.replaceChildren(...parts, ...this.labels());
-    const { row, deepest_in_row: deep, gamma } = this.shown;
+    const { box, column, row, deepest_in_row: deep, gamma } = this.shown;
+    const [first, last] = [box[1] - MARGIN, box[1] + box[3] + MARGIN];
+    const [low, high] = [Math.min(first, column - 2), Math.max(last, column + 3)];
+    this.zoom(Math.max(0, low), Math.min(this.width, high));
+    const levels = [0, 0.5, 1].map((value) => [value, value]);
+    const bars = this.bars((k) => this.weightBar(k));
+    const under = [...this.axes(levels), ...bars, ...this.code()];
+    this.svg.replaceChildren(...under, this.marker(column), ...this.labels());
     const text = deep.distance
       ? `Weights along row ${row}: 1 on known pixels, ${gamma} on the rim of the hole, ` +
         `${deep.weight.toFixed(3)} at column ${deep.column}, ` +
@@ -236,47 +195,11 @@ class Profile {
     this.svg.setAttribute("aria-label", text);
   }
 
-  /** Show the hole's columns, some beside them, and the asked one. */
-  zoom() {
-    const { box, column } = this.shown;
-    const [first, last] = [box[1] - MARGIN, box[1] + box[3] + MARGIN];
-    this.first = Math.max(0, Math.min(first, column - 2));
-    this.last = Math.min(this.width, Math.max(last, column + 3));
-    this.step = (CHART.width - CHART.left - CHART.right) / (this.last - this.first);
-  }
-
-  x = (column) => CHART.left + (column - this.first) * this.step;
-  y = (weight) => CHART.base - weight * (CHART.base - CHART.top);
-
-  axes() {
-    const { left, right, width, base } = CHART;
-    const lines = [0, 0.5, 1].flatMap((value) => [
-      shape("path", { class: "grid", d: `M${left} ${this.y(value)}H${width - right}` }),
-      shape("text", { class: "scale", x: left - 6, y: this.y(value) + 3.5 }, value),
-    ]);
-    const columns = [0, 0.25, 0.5, 0.75, 1].map((share) => {
-      const column = Math.round(this.first + share * (this.last - this.first - 1));
-      return shape("text", { x: this.x(column + 0.5), y: base + 14 }, column);
-    });
-    const middle = { x: (left + width) / 2, y: base + 29 };
-    return [...lines, ...columns, shape("text", middle, "column of the photo")];
-  }
-
-  bars() {
-    const start = this.shown.row * this.width;
-    return Array.from({ length: this.last - this.first }, (_, n) => {
-      const k = this.first + n;
-      const i = start + k;
-      const [weight, missing] = [this.weights[i], this.hole[i]];
-      return shape("rect", {
-        class: missing ? "bar" : "known",
-        x: this.x(k),
-        y: this.y(weight),
-        width: this.step,
-        height: this.y(0) - this.y(weight),
-        fill: missing ? `rgb(${this.colour(weight)})` : "",
-      });
-    });
+  weightBar(column) {
+    const i = this.shown.row * this.width + column;
+    const weight = this.weights[i];
+    if (!this.hole[i]) return this.bar(column, weight, "known");
+    return this.bar(column, weight, "bar", `rgb(${this.colour(weight)})`);
   }
 
   // The row of the published weights as steps; nothing outside the box.
@@ -307,22 +230,12 @@ class Profile {
 
   label(column, weight, distance) {
     const beside = weight > 0.55 ? weight - 0.12 : weight + 0.09;
-    const x = clip(this.x(column), CHART.left + 52, CHART.width - CHART.right - 52);
+    const x = clip(this.x(column), CHART.left + 52, CHART.width - 58);
     const said = shape("text", { class: "said", x, y: this.y(beside) });
     const power = shape("tspan", { class: "power", dy: -4 }, distance.toFixed(1));
     const value = shape("tspan", { dy: 4 }, ` = ${weight.toFixed(3)}`);
     said.append("γ", power, value);
     return said;
-  }
-
-  marker() {
-    const x = this.x(this.shown.column + 0.5);
-    const made = shape("g", { class: "marker" });
-    made.append(
-      shape("path", { class: "stem", d: `M${x} 16V${CHART.base}` }),
-      shape("path", { class: "head", d: `M${x - 6} 4h12l-6 11z` }),
-    );
-    return made;
   }
 }
 
@@ -374,10 +287,9 @@ class DiscountExplorer {
   makeViews() {
     this.stage = new WeightCanvas({
       onAsk: (row, column) => this.asker.ask("look", () => ({ row, column })),
-      onDeepest: () => this.asker.ask("look", () => ({ row: null, column: null })),
       onPlace: (box) => this.askPlace(box),
     });
-    this.profile = new Profile();
+    this.profile = new Profile(CHART, "profile");
     this.facts = element("dl", { class: "iw-facts" });
     this.rings = element("div", { class: "iw-rings", "data-testid": "rings" });
     this.scale = element("canvas", { class: "iw-scale", width: 256, height: 1 });
