@@ -28,6 +28,7 @@ from course_lib import (
     training,
     zoo,
 )
+from course_lib.losses import discount_weights
 from course_lib.session import ASSETS, ROOT, Budget, start
 from course_lib.tensors import composite
 
@@ -98,7 +99,7 @@ def occlusions() -> None:
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 and 01, and of the README."""
+    """The title pictures of lessons 00 to 02, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -114,6 +115,7 @@ def figures() -> None:
         for name, shape in shapes.items()
     }
     _figure("01_holes", {"the photo": columns, **kinds}, 1.0)
+    _figure("02_losses", _errors_and_weights(), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -126,6 +128,26 @@ def _four_fills(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
     made = {name: fill(image, hole) for name, fill in methods.items()}
     made["small network"] = composite(network(image, hole), image, hole)
     return {"a hole": pictures.hatched(image, hole), **made}
+
+
+def _errors_and_weights() -> dict[str, Tensor]:
+    """Where 20 fills of a square are wrong, and what each of its pixels weighs."""
+    images = photos.squares("evaluation", 192)
+    hole = torch.zeros(len(images), 1, 192, 192)
+    hole[..., 48:144, 48:144] = 1
+    with torch.no_grad():
+        error = (zoo.load("start_unet")(images, hole) - images).abs().mean((0, 1))
+    castle = photos.square(photos.load("chateaudechambord"), 192)
+    weight = discount_weights(hole[:1], 0.95)
+    colour = torch.tensor([0.09, 0.76, 0.70]).view(3, 1, 1)
+    wrong = torch.tensor([1.0, 0.42, 0.29]).view(3, 1, 1)
+    return {
+        "a hole": pictures.hatched(castle, hole[:1]),
+        "mean error of 20 fills": torch.where(
+            hole[:1] > 0, wrong * (error / error.quantile(0.99)).clamp(max=1), castle
+        ),
+        "weights, gamma 0.95": torch.where(hole[:1] > 0, colour * weight, castle),
+    }
 
 
 def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:

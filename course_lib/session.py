@@ -79,6 +79,17 @@ LESSONS = {
             laptop=Budget(steps=4, batch=64, size=128),
             gpu=Budget(steps=4, batch=64, size=256),
         ),
+        Lesson(
+            "02",
+            "losses",
+            "What to minimise",
+            "discounted L1, total variation, perceptual and style loss, error by ring",
+            minutes=75,
+            seconds=60,
+            ci=Budget(steps=4, batch=4, size=32),
+            laptop=Budget(steps=300, batch=8, size=64),
+            gpu=Budget(steps=2000, batch=64, size=128),
+        ),
     )
 }
 

@@ -1,0 +1,1053 @@
+# %% [markdown]
+# # What to minimise
+#
+# ![A photo of a castle with a square missing, the error of a network in that square, which grows towards the middle, and the weights that a discounted loss gives to the same pixels, which shrink towards the middle](../assets/figures/02_losses.png)
+#
+# By the end you will have turned "this fill is wrong" into a number in five ways, and
+# measured what a network gives up when you choose one of them.
+
+# %% [markdown]
+# | | |
+# |---|---|
+# | **Goals** | weigh each missing pixel by its distance to what is known<br>say what a loss averages over, and what that changes<br>compare pictures by features and by Gram matrices<br>find the wrong input scale of a VGG by its numbers<br>measure what a weight buys and who pays |
+# | **Minutes** | read 28 · run 2 · practise 40 |
+# | **Before you start** | lessons 00 and 01 |
+# | **Cost** | ci not measured · laptop not measured · gpu not measured |
+
+# %%
+import torch
+
+import course_lib as cl
+
+run = cl.start("02")
+
+# %% [markdown]
+# ## The problem
+#
+# A network learns by making one number small. Which? Lesson 00 used L1, the mean
+# absolute error. Three fills of the same square: the truth blurred; the truth, a little
+# lighter; the truth with noise. We choose the strength of the last two so that all
+# three have *exactly* the same L1 (and take some contrast from the photo first, so that
+# nothing becomes brighter than white).
+
+
+# %%
+def square(size, side):
+    """A hole (1, 1, size, size): a square of ``side`` pixels in the middle."""
+    inside = (torch.arange(size) - (size - 1) / 2).abs() < side / 2
+    return (inside[:, None] & inside).float()[None, None]
+
+
+photo = 0.1 + 0.8 * cl.photos.square(cl.photos.load("chateaudechambord"), 192)
+hole = square(192, 96)
+coarse = torch.nn.functional.avg_pool2d(photo, 6)
+blurred = torch.nn.functional.interpolate(
+    coarse, scale_factor=6, mode="bilinear", align_corners=False
+)
+
+# %%
+amount = cl.losses.l1(blurred, photo, hole, normaliser="region")
+sign = 2 * torch.randint(0, 2, hole.shape, generator=run.generator("noise")) - 1
+three = {"blurred": blurred, "lighter": photo + amount, "noise": photo + amount * sign}
+for name, fill in three.items():
+    loss = cl.losses.l1(fill, photo, hole, normaliser="region")
+    print(f"{name:8} L1 in the hole {loss:.4f}")
+seen = {n: cl.composite(f, photo, hole) for n, f in three.items()}
+cl.pictures.grid({n: f[..., 40:152, 40:152] for n, f in seen.items()}, scale=2)
+
+# %% [markdown]
+# One number, three very different pictures: L1 does not say *what kind* of error it
+# adds up. Nor does it say *where*. The network of lesson 00 fills the middle of 20
+# photos; how large is its error, ring by ring, from the rim inwards?
+
+
+# %%
+def by_ring(error, hole, ends):
+    """Mean error from one ring's end to the next, in pixels from the known ones."""
+    away = cl.holes.distance(hole).expand_as(error)
+    starts = (0, *ends[:-1])
+    rings = [(away > a) & (away <= b) for a, b in zip(starts, ends, strict=True)]
+    return torch.stack([error[ring].mean() for ring in rings])
+
+
+# %%
+network = cl.zoo.load("start_unet")
+photos = cl.photos.squares("evaluation", 128)
+middle = square(128, 64).expand(20, -1, -1, -1)
+with torch.no_grad():
+    errors = (network(photos, middle) - photos).abs().mean(1, keepdim=True)
+ends = (1, 2, 4, 8, 16, 32)
+rings = by_ring(errors, middle, ends)
+for end, value in zip(ends, rings, strict=True):
+    print(f"up to {end:2} px from the rim: {value:.3f}")
+cl.claim("the error grows from ring to ring", (rings.diff() > 0).all())
+
+# %% [markdown]
+# At the rim the neighbours nearly give the answer. In the middle there are many right
+# answers and only one of them is "the truth", so most of the L1 comes from pixels that
+# nobody can know. Two questions for this lesson: *how much shall each pixel count*, and
+# *what counts as a difference*?
+#
+# ## By hand
+#
+# First question. Yu et al. (2018): a missing pixel counts $\gamma^{d}$, where $d$ is its
+# distance to the **nearest known pixel** and $\gamma$ at most 1. Here is a hole of
+# 3 × 4 pixels that touches the right edge. What lies beyond the edge is not known, so
+# from there nothing comes nearer.
+
+# %%
+tiny = torch.zeros(5, 5, dtype=torch.float64)
+tiny[1:4, 1:5] = 1
+away = cl.holes.distance(tiny[None, None])[0, 0]
+print(away.int())
+print(0.5**away)
+
+# %% [markdown]
+# With $\gamma = 0.5$: nine pixels in ring 1 weigh 0.5 each, three in ring 2 weigh 0.25
+# each, 5.25 in all. If every missing pixel is wrong by 1, and we divide by all 25
+# pixels, the loss is $5.25 / 25 = 0.21$.
+#
+# ## Naive code
+#
+# The definition, pixel by pixel: try every known pixel, keep the smallest distance.
+
+# %%
+import math
+
+
+def weights_naive(hole, gamma):
+    """(H, W), 1 = missing -> (H, W): gamma to the distance of the nearest known."""
+    known = (hole == 0).nonzero().tolist()
+    weights = torch.ones_like(hole)
+    for y, x in hole.nonzero().tolist():
+        weights[y, x] = gamma ** min(math.dist((y, x), pixel) for pixel in known)
+    return weights
+
+
+def discounted_naive(prediction, image, hole, gamma):
+    """Images (3, H, W), hole (H, W) -> weighted L1 in the hole, over all values."""
+    total, weights = 0.0, weights_naive(hole, gamma)
+    for y, x in hole.nonzero().tolist():
+        for channel in range(3):
+            gap = prediction[channel, y, x] - image[channel, y, x]
+            total += weights[y, x] * gap.abs()
+    return total / image.numel()
+
+
+# %% [markdown]
+# Without loops: all distances between missing and known pixels in one table, and its
+# smallest value in each row. The loss becomes two lines.
+
+
+# %%
+def weights_of(hole, gamma):
+    """The same for (H, W), all pixels at once."""
+    known, missing = (hole == 0).nonzero(), hole.nonzero()
+    gaps = missing[:, None] - known
+    weights = torch.ones_like(hole)
+    nearest = gaps.square().sum(-1).amin(1).to(hole.dtype).sqrt()
+    weights[hole == 1] = gamma**nearest
+    return weights
+
+
+def discounted(prediction, image, hole, gamma):
+    """The same loss for (3, H, W) and (H, W)."""
+    error = torch.where(hole == 1, (prediction - image).abs(), 0)
+    return (weights_of(hole, gamma) * error).mean()
+
+
+# %%
+toy = discounted(torch.ones(3, 5, 5), torch.zeros(3, 5, 5), tiny, 0.5)
+print(f"by hand 0.21, in tensors {toy:.2f}")
+draw = run.generator("check")
+ours, image = torch.rand(2, 3, 11, 9, generator=draw, dtype=torch.float64)
+ours.requires_grad_()
+shape = (torch.rand(11, 9, generator=draw) < 0.7).double()
+
+# %% [markdown]
+# The library handles batches, every sample with its own hole, and takes the distances
+# from an exact transform in place of the large table. All three must agree, in value
+# and in gradient, on a hole of 70 % random pixels.
+
+# %%
+library = cl.losses.spatially_discounted_l1
+found = {
+    "loops": discounted_naive(ours, image, shape, 0.9),
+    "tensors": discounted(ours, image, shape, 0.9),
+    "library": library(ours[None], image[None], shape[None, None], 0.9),
+}
+slope = {n: torch.autograd.grad(loss, ours)[0] for n, loss in found.items()}
+for name in ("tensors", "library"):
+    gap = (found[name] - found["loops"]).abs()
+    tilt = (slope[name] - slope["loops"]).abs().max()
+    cl.claim(f"{name} = loops, value and gradient", max(gap, tilt) < 1e-14)
+print(f"loss {found['library'].item():.6f}")
+
+# %% [markdown]
+# What must hold for every hole? $\gamma = 1$ is plain L1 in the hole; weights lie above
+# 0, never above 1, and never rise inwards; and the gradient of a missing pixel is
+# nothing but its weight and a sign, over the number of values.
+
+# %%
+batch = torch.stack([shape, square(12, 6)[0, 0, :11, :9].double()])[:, None]
+pair = torch.rand(2, 2, 3, 11, 9, generator=draw, dtype=torch.float64)
+weights = cl.losses.discount_weights(batch, 0.7)
+far = cl.holes.distance(batch).flatten()
+falling = weights.flatten()[far.argsort()].diff() <= 1e-15
+expected = weights * batch * (pair[0] - pair[1]).sign() / pair[0].numel()
+mine = pair[0].clone().requires_grad_()
+library(mine, pair[1], batch, 0.7).backward()
+plain = cl.losses.l1(*pair, batch)
+cl.claim("gamma 1 is L1 in the hole", torch.equal(library(*pair, batch, 1.0), plain))
+cl.claim("0 < weight <= 1", (weights > 0).all() and (weights <= 1).all())
+cl.claim("no weight rises with the distance", falling.all())
+cl.claim("gradient = weight * sign / N", torch.allclose(mine.grad, expected))
+
+# %% [markdown]
+# Which distance? For a rectangle it makes no difference whether one walks straight
+# (Euclid), like a rook (city block) or like a king (chessboard): the nearest known pixel
+# lies straight ahead. For free shapes the three disagree.
+
+# %%
+from scipy import ndimage
+
+stroke = cl.holes.strokes(1, 64, run.generator("stroke"), width=(0.25, 0.3))
+for name, shape in {"square": square(64, 32), "stroke": stroke}.items():
+    euclid = cl.holes.distance(shape)[0, 0]
+    print(f"{name}: deepest pixel Euclid {euclid.max():.1f}", end="")
+    for metric in ("taxicab", "chessboard"):
+        other = ndimage.distance_transform_cdt(shape[0, 0].numpy(), metric)
+        different = (euclid - torch.from_numpy(other)).abs() > 1e-9
+        print(f", {metric} {other.max()} ({int(different.sum())} differ)", end="")
+    print()
+
+# %% [markdown]
+# ## Averaged over what?
+#
+# The sum is divided by a count, and papers rarely say which. The authors of partial
+# convolution answer in their FAQ: their L1 losses are *size-averaged*, divided by all
+# values of the **whole picture**, the known ones included. `normaliser="image"` does
+# that, `"region"` divides by the missing values alone. We tile a picture 2 × 2, and we
+# shrink the hole; each missing pixel stays wrong by 0.1.
+
+# %%
+wrong, small = photo + 0.1, square(192, 24)
+tile = [part.repeat(1, 1, 2, 2) for part in (wrong, photo, hole)]
+cases = {"hole 25 %": (wrong, photo, hole), "tiled 2 x 2": tile}
+cases["hole 1.6 %"] = (wrong, photo, small)
+for name, case in cases.items():
+    both = [cl.losses.l1(*case, normaliser=by) for by in ("image", "region")]
+    print(f"{name:12} image {both[0]:.5f}, region {both[1]:.5f}")
+
+# %% [markdown]
+# Neither depends on the size of the picture. But size-averaged, a hole of 1.6 % weighs
+# a sixteenth of one of 25 %: training is about large holes. Averaged over the region,
+# each picture's hole weighs the same, and each pixel of a small hole weighs more. Neither
+# is wrong, but the paper's famous weights (1 for known pixels, 6 for the hole) belong to
+# the first. Published implementations disagree:
+#
+# | code | L1 divided by | total variation over |
+# |---|---|---|
+# | the paper, with its FAQ | whole picture | hole, dilated by one |
+# | PConv-Keras | whole picture | hole, dilated by one |
+# | naoto0804's PyTorch version | whole picture, colours over their deviation | whole composite |
+# | MMagic | region | hole, not dilated |
+# | DSNet | whole picture | composite with known pixels set to 0 |
+#
+# ## What the published code does
+#
+# Yu et al.'s paper says nearest known pixel, $\gamma = 0.99$. Their code has a
+# rectangle of $h \times w$ pixels and, at row $i$ and column $j$ counted from 0,
+# $\gamma^{\min(i,\ h-i,\ j,\ w-j)}$ with $\gamma = 0.9$. Look at the corners:
+
+
+# %%
+def published(height, width, gamma):
+    """The weights of the published code for a box: (height, width)."""
+    i, j = torch.arange(height)[:, None], torch.arange(width)
+    rows, columns = torch.minimum(i, height - i), torch.minimum(j, width - j)
+    return gamma ** torch.minimum(rows, columns).double()
+
+
+code = published(4, 4, 0.9)
+print("code", code, sep="\n")
+box = square(6, 4).double()
+print("paper", cl.losses.discount_weights(box, 0.9)[0, 0, 1:5, 1:5], sep="\n")
+
+# %% [markdown]
+# Off by one: top and left weigh 1, bottom and right 0.9. For a large box that hardly
+# matters. Two other differences do. The box is 128 pixels wide, but the hole in it is
+# smaller by up to 16 pixels on each side, and nobody measures again: **known** pixels get
+# the largest weights. And the loss compares the network's *raw* output there. A known
+# port instead compares the composite, where known pixels are right by construction. At
+# half the size:
+
+# %%
+inner = torch.zeros(1, 1, 128, 128)
+inner[..., 37:88, 35:89] = 1
+box = (..., slice(32, 96), slice(32, 96))
+inside, weight = inner[box], published(64, 64, 0.9).float()
+with torch.no_grad():
+    output = network(photos, inner.expand(20, -1, -1, -1))
+raw = (weight * (output - photos).abs()[box]).mean()
+shown = (weight * inside * (output - photos).abs()[box]).mean()
+share = (weight * (1 - inside)).sum() / weight.sum()
+print(f"known: {1 - inside.mean():.0%} of the box, {share:.0%} of its weight")
+print(f"loss of the raw output {raw:.4f}, of the composite {shown:.4f}")
+
+# %% [markdown]
+# The network gets its known pixels nearly right, so they cost little here; a network at
+# the start of its training does not. Now a free-form hole in its bounding box:
+
+# %%
+brush = cl.holes.strokes(1, 256, run.generator("free"), per_picture=(1, 1))
+rows, columns = (brush[0, 0].any(axis).nonzero()[:, 0] for axis in (1, 0))
+box = (..., slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+inside = brush[box][0, 0]
+code = published(*inside.shape, 0.9).float()
+paper = cl.losses.discount_weights(brush, 0.9)[box][0, 0]
+rim = (inside == 1) & (cl.holes.distance(brush)[box][0, 0] == 1)
+share = (code * (1 - inside)).sum() / code.sum()
+print(f"box {tuple(inside.shape)}, weight on known pixels {share:.0%}")
+print(
+    f"rim: paper {paper[rim].mean():.2f}; code {code[rim].mean():.2f} on average,",
+    end="",
+)
+print(f" {code[rim].min():.5f} to {code[rim].max():.2f}")
+
+# %% [markdown]
+# Some pixels of the rim count hundreds of times less than others. The rectangle formula
+# is for rectangles; that is why the library measures to the nearest known pixel.
+#
+# **How strong is a gamma?** The half-life is $\ln 0.5 / \ln \gamma$ pixels. And since
+# distances are in pixels, $\gamma$ must follow the size of the picture:
+# $\gamma_S = \gamma_{256}^{256/S}$ keeps the profile.
+
+# %%
+for gamma in (0.99, 0.9):
+    half = math.log(0.5) / math.log(gamma)
+    weight = cl.losses.discount_weights(square(256, 128).double(), gamma)
+    inside = weight[square(256, 128) == 1]
+    print(f"{gamma}: half-life {half:4.1f} px, at 256 px with a hole of 128:", end=" ")
+    print(f"mean {inside.mean():.3f}, deepest {inside.min():.4f}")
+for size in (128, 64, 32):
+    print(f"0.9 at 256 px is {0.9 ** (256 / size):.3f} at {size} px")
+
+# %% [markdown]
+# The paper's 0.99 never falls below 0.53 there: almost plain L1. The mean matters too:
+# divided by a count of pixels, 0.9 makes the loss four times smaller, so every *other*
+# term grows by that much beside it. `normaliser="weights"` divides by the sum of the
+# weights.
+#
+# ## Total variation: is it smooth, and does it join?
+#
+# Second question: what counts as a difference? *Total variation* adds the steps between
+# neighbours, and needs no truth. It is taken over the hole **dilated by one pixel**. What
+# would be lost without that? Take the mean fill, a flat colour.
+
+# %%
+flat, soft = cl.fills.mean(photo, hole), cl.fills.harmonic(photo, hole)
+deep = 1 - cl.holes.dilate(1 - hole, 1.5)  # dilated by one, it is the hole
+rim = {}
+for name, fill in {"mean": flat, "membrane": soft, "truth": photo}.items():
+    inside = cl.losses.total_variation(fill, fill, deep)
+    rim[name] = cl.losses.total_variation(fill, photo, hole) - inside
+    print(f"{name:9} inside {inside:.5f}, across the rim {rim[name]:.5f}")
+seams = rim["mean"] / rim["membrane"]
+cl.claim("the mean's seam costs over 4 times the membrane's", seams > 4)
+
+# %% [markdown]
+# Inside, the flat fill is perfect: 0. All that it costs is its seam, and undilated, the
+# seam would be free. The sums of both fills are almost equal: total variation asks for
+# few steps and does not care whether they are spread out. And the truth costs most of
+# all: left alone, this loss paints fog. Papers give it a small weight.
+#
+# ## Features: compare what is seen
+#
+# A *perceptual loss* compares pictures by the features that a network for classifying
+# photos sees in them: here VGG-16 up to its third block. Three of the 64, 128 and 256
+# maps of our photo:
+
+# %%
+features, seen = cl.losses.features(), {"photo": photo}
+chosen = {"relu1_2": 27, "relu2_2": 3, "relu3_3": 61}
+for (name, channel), maps in zip(chosen.items(), features(photo), strict=True):
+    print(f"{name}: {tuple(maps.shape[1:])}, mean activation {maps.mean():.0f}")
+    one = maps[:, [channel]] / maps[:, channel, 4:-4, 4:-4].quantile(0.99)
+    seen[f"{name}, map {channel}"] = torch.nn.functional.interpolate(one, 192)
+cl.pictures.grid({k: v.expand(-1, 3, -1, -1) for k, v in seen.items()}, scale=1)
+
+# %% [markdown]
+# The first answers to bright colours, the second to outlines, the third to the castle's
+# busy walls. The perceptual loss is the mean absolute difference of such maps: edges must
+# stand where they stood. The *style loss* forgets where. Its **Gram matrix** says which
+# channels fire together: multiply two channels position by position, add up, and divide
+# by channels × height × width. Two channels, four positions:
+
+# %%
+maps = torch.tensor([[1.0, 0, 2, 1], [0, 3, 1, 0]]).double().view(1, 2, 2, 2)
+print("sums: 1·1 + 2·2 + 1·1 = 6, 2·1 = 2, 3·3 + 1·1 = 10; divided by 8:")
+print(cl.losses.gram(maps)[0])
+
+
+# %%
+def gram_naive(maps):
+    """(C, H, W) -> (C, C), loops over every pair of channels and position."""
+    channels, height, width = maps.shape
+    found = torch.zeros(channels, channels, dtype=maps.dtype)
+    for a in range(channels):
+        for b in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    found[a, b] += maps[a, y, x] * maps[b, y, x]
+    return found / maps.numel()
+
+
+def gram(maps):
+    """The same for a batch (N, C, H, W)."""
+    return torch.einsum("nahw,nbhw->nab", maps, maps) / maps[0].numel()
+
+
+# %%
+maps = torch.rand(2, 5, 4, 3, generator=run.generator("maps"), dtype=torch.float64)
+maps.requires_grad_()
+loops = torch.stack([gram_naive(one) for one in maps])
+for name, found in {"einsum": gram(maps), "library": cl.losses.gram(maps)}.items():
+    slopes = [
+        torch.autograd.grad(g.square().sum(), maps, retain_graph=True)[0]
+        for g in (loops, found)
+    ]
+    same = torch.allclose(found, loops) and torch.allclose(*slopes)
+    cl.claim(f"{name} = loops, value and gradient", same)
+
+# %% [markdown]
+# Both losses in full, as in Liu et al. (2018): sum over three layers (after their
+# pooling), once for the raw output and once for the composite.
+
+
+# %%
+def perceptual(ours, theirs):
+    """Lists of maps (N, C, h, w) -> mean absolute difference, summed over layers."""
+    return sum((a - b).abs().mean() for a, b in zip(ours, theirs, strict=True))
+
+
+def style(ours, theirs):
+    """The same for the Gram matrices."""
+    return perceptual([gram(a) for a in ours], [gram(b) for b in theirs])
+
+
+# %%
+look = cl.losses.features(scaled=True, pooled=True)
+crop, gap = photo[..., 64:128, 64:128], square(64, 32)
+guess = (crop + 0.1 * torch.randn(crop.shape, generator=draw)).requires_grad_()
+target = look(crop)
+outputs = [look(guess), look(cl.composite(guess, crop, gap))]
+library = cl.losses.perceptual_and_style(guess, crop, gap)
+for name, loss in {"perceptual": perceptual, "style": style}.items():
+    mine = sum(loss(maps, target) for maps in outputs)
+    slopes = [
+        torch.autograd.grad(value, guess, retain_graph=True)[0]
+        for value in (mine, library[name])
+    ]
+    gap_of = (slopes[0] - slopes[1]).abs().max() / slopes[1].abs().max()
+    same = torch.allclose(mine, library[name], rtol=1e-4) and gap_of < 1e-3
+    cl.claim(f"{name}: ours = library, value and gradient", same)
+
+# %% [markdown]
+# How blind is style to *where*? First prediction: shuffle the positions of the feature
+# maps, and the Gram matrix stays what it was. Second, in pixels: the photo with its
+# quarters swapped crosswise is better in style than the blur of the beginning, and worse
+# perceptually.
+
+# %%
+maps = look(photo)
+order = torch.randperm(maps[2][0, 0].numel(), generator=run.generator("order"))
+mixed = maps[2].flatten(2)[..., order].view_as(maps[2])
+same = torch.allclose(gram(mixed), gram(maps[2]), rtol=1e-4)
+cl.claim("shuffled positions: the same Gram matrix", same)
+scores = {}
+for name, fill in {"swapped": photo.roll((96, 96), (2, 3)), "blurred": blurred}.items():
+    scores[name] = [loss(look(fill), maps).item() for loss in (perceptual, style)]
+    print("{}: perceptual {:.2f}, style {:.4f}".format(name, *scores[name]))
+(p_swap, s_swap), (p_blur, s_blur) = scores["swapped"], scores["blurred"]
+cl.claim("perceptual prefers the blur", p_blur < p_swap)
+cl.claim("style prefers the swapped quarters", s_swap < s_blur)
+
+# %% [markdown]
+# ### On which scale does the VGG see?
+#
+# The FAQ of partial convolution has one more warning: VGGs exist for different inputs.
+# Ours, the original, wants 0 to 255; torchvision's wants colours divided by 255 and then
+# normalised. The library's extractor takes our [0, 1] and converts. What happens to a
+# fill's two losses if a picture on another scale is handed in? We also look at the raw
+# activations, without the division by each layer's mean that `scaled=True` does.
+
+# %%
+mean, deviation = (
+    torch.tensor(numbers).view(1, 3, 1, 1)
+    for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+)
+raw = cl.losses.features(pooled=True)
+ways = {
+    "[0, 1], right": look,
+    "0 to 255": lambda x: look(255 * x),
+    "normalised": lambda x: look((x - mean) / deviation),
+    "divided by 255 twice": lambda x: look(x / 255),
+    "[0, 1], raw activations": raw,
+}
+
+# %%
+fill, found = cl.fills.telea(crop, gap), {}
+pixel = 6 * cl.losses.l1(fill, crop, gap)
+for name, way in ways.items():
+    found[name] = both = cl.losses.perceptual_and_style(fill, crop, gap, way)
+    terms = [pixel, 0.05 * both["perceptual"], 120 * both["style"]]
+    shares = " ".join(f"{term / sum(terms):6.1%}" for term in terms)
+    print(f"{name:24} {both['perceptual']:9.3f} {both['style']:11.5f}  {shares}")
+
+# %% [markdown]
+# Columns: perceptual loss, style loss, and the shares of L1, perceptual and style in the
+# weighted sum of the paper, $6 L_1 + 0.05 L_\text{perc} + 120 L_\text{style}$. Nothing
+# crashes, nothing looks odd, and the losses move by orders of magnitude. Style feels it
+# twice, because a Gram matrix is a product.
+
+# %%
+right, large = found["[0, 1], right"], found["0 to 255"]
+ratio = {name: (large[name] / right[name]).item() for name in right}
+cl.claim("255 times the input: perceptual over 100 times", ratio["perceptual"] > 100)
+cl.claim("and style over 10,000 times", ratio["style"] > 10_000)
+
+# %% [markdown]
+# So weights tuned on one VGG mean nothing on another. Raw activations of this VGG average
+# 100 to 200; divided by that average, layer by layer, they are near 1, and no layer
+# drowns the others.
+#
+# ## Which loss prefers which fill?
+#
+# 20 photos, a square hole, five "fills": the truth with noise, blurred, and shifted by
+# three pixels; Telea; the mean. Before you run it: which is best by each loss?
+
+# %%
+small, gap = cl.photos.squares("evaluation", 64), square(64, 24).expand(20, -1, -1, -1)
+noise = 0.1 * torch.randn(small.shape, generator=run.generator("grain"))
+soft = torch.nn.functional.avg_pool2d(small, 5, 1, 2, count_include_pad=False)
+fills = {"truth": small, "noise": (small + noise).clamp(0, 1), "blurred": soft}
+fills |= {"shifted": small.roll(3, -1), "Telea": cl.fills.telea(small, gap)}
+fills["mean"] = cl.fills.mean(small, gap)
+
+# %%
+targets = look(small)
+table = {name: {} for name in ("L1", "TV", "perceptual", "style")}
+for name, fill in fills.items():
+    filled = cl.composite(fill, small, gap)
+    maps = targets if name == "truth" else look(filled)
+    table["L1"][name] = cl.losses.l1(filled, small, gap, normaliser="region").item()
+    table["TV"][name] = cl.losses.total_variation(filled, small, gap).item()
+    table["perceptual"][name] = perceptual(maps, targets).item()
+    table["style"][name] = style(maps, targets).item()
+print(" " * 10 + "".join(f"{name:>9}" for name in fills))
+for loss, row in table.items():
+    print(f"{loss:10}" + "".join(f"{value:9.4f}" for value in row.values()))
+
+# %%
+ranked = {loss: sorted(row, key=row.get) for loss, row in table.items()}
+for loss, order in ranked.items():
+    print(f"{loss:10} " + " < ".join(order))
+best = {loss: next(n for n in order if n != "truth") for loss, order in ranked.items()}
+cl.claim("L1 prefers the blur", best["L1"] == "blurred")
+cl.claim(
+    "total variation prefers the mean, even to the truth", ranked["TV"][0] == "mean"
+)
+cl.claim("the perceptual loss prefers the noise", best["perceptual"] == "noise")
+cl.claim("style prefers the shifted truth", best["style"] == "shifted")
+
+# %% [markdown]
+# Four losses, four winners. L1 forgives the blur, total variation prefers a flat patch to
+# the truth itself, the perceptual loss sees through the noise, and style hardly notices a
+# shift. None is right; a sum of them is a wish list, and its weights say what is dear.
+#
+# ## Look inside: drag a gamma
+#
+# What do you expect: at which $\gamma$ does the deepest pixel of a hole 64 pixels wide
+# weigh half of a rim pixel? The explorer shows the weights over the photo and along one
+# row; drag the hole, drag $\gamma$, ask for a pixel. The outline is the published code.
+
+# %%
+explorer = cl.DiscountExplorer("chateaudechambord", square(128, 64), gamma=0.9)
+explorer
+
+# %% [markdown]
+# It is 0.978: $\gamma^{31} = 1/2$, because the deepest pixel is 31 rings further in. Try
+# three things: the free-form hole at 0.9, where the published weights differ most;
+# 0.99, where the field is nearly flat; 0.7, where most of a large hole counts nothing.
+# The same without a kernel: profiles through the middle, and what the deepest pixel
+# weighs.
+
+# %%
+from matplotlib import pyplot as plt
+
+figure, axes = plt.subplots(figsize=(7, 2.6))
+for gamma, line in zip((1, 0.99, 0.9, 0.7), ("-", "--", "-.", ":"), strict=True):
+    weights = explorer.set(gamma=gamma).weights[0, 0, 64]
+    axes.plot(weights, line, label=f"gamma {gamma}")
+    print(f"gamma {gamma:4}: weight of the deepest pixel {weights.min():.5f}")
+axes.set(xlabel="column", ylabel="weight", title="Weights along row 64")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# ## Train
+#
+# Shipped are the weights that filled the square at the beginning. Beside them, a much
+# smaller U-Net learns for `run.steps` steps with the discounted loss. $\gamma$ follows
+# the picture's size, and the sum is divided by the weights, so that another $\gamma$
+# does not change how much the hole counts beside the known pixels.
+
+# %%
+card = cl.zoo.card("start_unet")
+print(
+    f"shipped: {sum(stage['steps'] for stage in card['steps']):,} steps, {card['loss']}"
+)
+torch.manual_seed(run.seed)
+learner = cl.networks.UNet(channels=(16, 32, 64), kernels=(5, 5, 3)).to(run.device)
+optimizer = torch.optim.Adam(learner.parameters(), lr=2e-3)
+crops, draw = cl.photos.collection("train", limit=24), run.generator("training")
+gamma = 0.9 ** (256 / run.size)
+
+
+def batches():
+    """Endless pairs (image, hole): crops with a square hole, half as wide."""
+    while True:
+        clean = crops.crops(run.batch, run.size, draw)
+        yield clean, square(run.size, run.size // 2).expand(run.batch, -1, -1, -1)
+
+
+def step(batch):
+    """Predict, compare, correct: known pixels once, the hole six times."""
+    clean, missing = (part.to(run.device) for part in batch)
+    output = learner(clean, missing)
+    known = cl.losses.l1(output, clean, missing, "valid", "region")
+    hole = cl.losses.spatially_discounted_l1(output, clean, missing, gamma, "weights")
+    optimizer.zero_grad()
+    (known + 6 * hole).backward()
+    optimizer.step()
+    return {"known": known, "hole": hole}
+
+
+# %% tags=["nbval-ignore-output"]
+history = cl.training.fit(step, batches(), steps=run.steps)
+ends = [end for end in (1, 2, 4, 8, 16, 32) if end <= run.size // 4]
+test = cl.photos.squares("evaluation", run.size)
+missing = square(run.size, run.size // 2).expand(len(test), -1, -1, -1)
+for name, model in {"this one": learner.eval(), "shipped": network}.items():
+    place = next(model.parameters()).device
+    with torch.no_grad():
+        output = model(test.to(place), missing.to(place)).cpu()
+    error = (output - test).abs().mean(1, keepdim=True)
+    cells = " ".join(f"{value:.3f}" for value in by_ring(error, missing, ends))
+    print(f"{name:8} error by ring {cells}")
+
+# %% [markdown]
+# In `ci` four steps teach nothing. In `laptop`, compare the rims. But this is one
+# network against another with more training, data and capacity: it cannot say what
+# *gamma* did. For that, everything else must be equal.
+#
+# ## Experiment: who pays?
+#
+# Same start, same pictures, same steps; only $\gamma$ differs: 1, 0.99, 0.9, 0.7, on
+# three seeds. Twelve networks must be small: each sees the 320 known pixels around a
+# square of 16 × 16, squeezes them through **24 numbers**, and spreads these over the 256
+# missing pixels. The pictures are smooth random fields: noise on every fourth pixel,
+# interpolated, shifted at random. The rim can be known, the middle cannot.
+
+
+# %%
+def fields(count, draw):
+    """Smooth random grey pictures, (count, 32, 32)."""
+    coarse = torch.randn(count, 1, 12, 12, generator=draw)
+    fine = torch.nn.functional.interpolate(
+        coarse, scale_factor=4, mode="bicubic", align_corners=False
+    )
+    corner = torch.randint(4, 8, (count, 2), generator=draw).tolist()
+    cut = [f[0, y : y + 32, x : x + 32] for f, (y, x) in zip(fine, corner, strict=True)]
+    return torch.stack(cut)
+
+
+gone = square(32, 16)[0, 0].bool()
+seen = square(32, 24)[0, 0].bool() & ~gone
+test = fields(1000, run.generator("test"))
+print(f"{int(seen.sum())} known pixels, {int(gone.sum())} missing")
+
+# %% [markdown]
+# All networks train at once: seeds and gammas are two leading axes of one tensor of
+# weights, and one matrix product serves all. The losses are summed; each network gets
+# its own gradient only. Weights are scaled to mean 1, so that no $\gamma$ learns faster.
+
+
+# %%
+def start_of(width, draws, gammas):
+    """Two layers (seed, gamma, in, out); all gammas of a seed start alike."""
+    layers = []
+    for rows, columns in ((320, width), (width, 256)):
+        drawn = [torch.randn(1, rows, columns, generator=d) for d in draws]
+        layer = torch.stack(drawn).repeat(1, len(gammas), 1, 1) / rows**0.5
+        layers.append(layer.requires_grad_())
+    return layers
+
+
+# %%
+def train(width, gammas, seeds=3, steps=600):
+    """Error on test fields of each seed, gamma and missing pixel."""
+    fields_of = [cl.losses.discount_weights(square(32, 16), g) for g in gammas]
+    weight = torch.stack([field[0, 0, gone] for field in fields_of])[:, None]
+    weight = weight / weight.mean(-1, keepdim=True)
+    draws = [run.generator(f"seed {seed}") for seed in range(seeds)]
+    data = torch.stack([fields(4096, draw) for draw in draws])[:, None]
+    layers = start_of(width, draws, gammas)
+    optimizer = torch.optim.Adam(layers, lr=4e-3)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    for _ in range(steps):
+        pick = [torch.randint(4096, (64,), generator=d) for d in draws]
+        batch = torch.stack([part[:, p] for part, p in zip(data, pick, strict=True)])
+        loss = (batch[..., seen] @ layers[0] @ layers[1] - batch[..., gone]).abs()
+        optimizer.zero_grad()
+        (loss * weight).mean((-1, -2)).sum().backward()
+        optimizer.step()
+        falling.step()
+    with torch.no_grad():
+        guess = test[:, seen] @ layers[0] @ layers[1]
+    return (guess - test[:, gone]).abs().mean(2)
+
+
+# %%
+gammas, ends = (1, 0.99, 0.9, 0.7), (1, 2, 4, 8)
+depth = cl.holes.distance(square(32, 16))[0, 0, gone]
+spans = list(zip((0, *ends[:-1]), ends, strict=True))
+
+
+def changes(error):
+    """Error by ring (seed, gamma, ring), and its change against gamma 1."""
+    parts = [error[..., (depth > a) & (depth <= b)].mean(-1) for a, b in spans]
+    ring = torch.stack(parts, -1)
+    return ring, ring / ring[:, :1] - 1
+
+
+error = train(24, gammas)
+ring, change = changes(error)
+for name, value, expected in zip(
+    ("1", "2", "3–4", "5–8"),
+    ring[:, 0].mean(0),
+    (0.143, 0.256, 0.523, 0.683),
+    strict=True,
+):
+    cl.close(f"gamma 1, error in ring {name}", value, expected, 0.02)
+cl.close("the same for a grey guess", test[:, gone].abs().mean(), 0.685, 0.02)
+
+# %% [markdown]
+# Nobody can do better than a guess in rings 5 to 8, and the rim is almost known. We
+# expect of a falling $\gamma$: ring 1 gets better, the centre pays.
+
+# %%
+figure, axes = plt.subplots(figsize=(7, 2.8))
+for k, mark in zip((1, 2, 3), "o^s", strict=True):
+    percent = 100 * change[:, k]
+    axes.plot(percent.mean(0), marker=mark, label=f"gamma {gammas[k]}")
+    for one in percent:
+        axes.plot(one, mark, color=axes.lines[-1].get_color(), alpha=0.3, ms=4)
+axes.axhline(0, color="black", linewidth=0.8)
+axes.set_xticks(range(4), ["1", "2", "3–4", "5–8"])
+axes.set(xlabel="ring", ylabel="change of the error, %", title="Against gamma 1")
+axes.legend()
+cl.claim("no ring changes by 1 % at 0.99, on any seed", change[:, 1].abs().max() < 0.01)
+plt.show()
+
+# %%
+falling = (change[:, 2, 0] < -0.02) & (change[:, 3, 0] < 2 * change[:, 2, 0])
+cl.claim("ring 1: 0.7 better than 0.9, better than 1, on each seed", falling.all())
+pays = (change[:, 3, 1:3] > 0.01).all()
+cl.claim("at 0.7 rings 2 and 3–4 are worse, on each seed", pays)
+total = error.mean(-1)[:, 3] / error.mean(-1)[:, 0] - 1
+cl.claim(
+    "and the whole hole by less than 2 %", (total > 0).all() and (total < 0.02).all()
+)
+cl.close("ring 1 at 0.9, change in %", 100 * change[:, 2, 0].mean(), -5.7, 2)
+cl.close("ring 1 at 0.7, change in %", 100 * change[:, 3, 0].mean(), -18, 4)
+cl.close("rings 2 to 4 at 0.7, change in %", 100 * change[:, 3, 1:3].mean(), 4, 1.5)
+cl.close("rings 5 to 8 at 0.7, change in %", 100 * change[:, 3, 3].mean(), 0.6, 0.6)
+
+# %% [markdown]
+# Half right. The rim gains with every step of $\gamma$, but those who pay are the rings
+# *beside* it, where something could still be known; the centre is a guess in any case
+# and loses next to nothing. And the paper's 0.99 is **invisible** at this size: its
+# weights run from 0.99 to 0.92. It was meant for 256 pixels, and is mild even there.
+#
+# ### The honest failure: no squeeze, no effect
+#
+# Why does anyone pay? Because 24 numbers cannot serve all rings. Let 256 numbers through,
+# one for each missing pixel:
+
+# %%
+_, change = changes(train(256, (1, 0.7)))
+cl.claim("with 256 numbers no ring gets worse by 0.3 %", change[:, 1].max() < 0.003)
+cl.claim("and ring 1 changes by less than 3 %", change[:, 1, 0].abs().max() < 0.03)
+
+# %% [markdown]
+# Without a squeeze the problem falls apart into one problem for each missing pixel, and
+# to weigh a problem does not move its optimum. In the extreme, the fill itself is free:
+# 256 numbers to be chosen, nine equally good answers, and each $\gamma$ ends at the same
+# picture, pixel by pixel the *median* of lesson 00.
+
+# %%
+answers = fields(9, run.generator("answers"))[:, gone]
+free = torch.zeros(4, 1, 256, requires_grad=True)
+weight = torch.stack([g ** depth.float() for g in gammas])[:, None]
+optimizer = torch.optim.Adam([free], lr=0.05)
+falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 400)
+for _ in range(400):
+    optimizer.zero_grad()
+    (weight * (free - answers).abs()).sum().backward()
+    optimizer.step()
+    falling.step()
+apart = (free - answers.median(0).values).abs().amax((1, 2))
+cl.claim("all four end at the median, to 0.01", (apart < 0.01).all())
+
+# %% [markdown]
+# So a weight on pixels is no wish that comes true. It only decides what a network gives
+# up that has too little capacity or too few steps, or what L1 says beside another term.
+
+# %% [markdown]
+# ## Exercises
+#
+# ### Exercise 02.1 · Rings without a distance
+#
+# *Warm up · difficulty 1 of 3 · 8 minutes*
+#
+# Peel a hole from outside, one ring at a time.
+#
+# <details><summary>Hint 1</summary>
+#
+# A pixel is in ring 3 if it is still missing after two peelings. So add up what is left.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `max_pool2d(x, 3, 1, 1)` is the largest value of nine and never reads the outside. The
+# smallest is `-max_pool2d(-x, 3, 1, 1)`.
+#
+# </details>
+
+
+# %% tags=["exercise-02.1"]
+def rings(hole: torch.Tensor) -> torch.Tensor:
+    """In which ring of its hole each pixel lies: 0 known, 1 the outermost, and so on.
+
+    ``hole`` is (N, 1, H, W), 1 = missing. A missing pixel is in ring 1 if one of its
+    eight neighbours is known, in ring 2 if one of them is in ring 1, and so on. What
+    lies outside the picture is not known. In a picture without any known pixel every
+    pixel is in ring max(H, W). Returns the shape and dtype of ``hole``.
+    """
+    raise NotImplementedError
+
+
+rings = cl.check("02.1", rings)
+
+# %% [markdown]
+# ### Exercise 02.2 · Every picture for itself
+#
+# *Build · difficulty 2 of 3 · 12 minutes*
+#
+# The library's loss is one number for a batch, in which a picture with a large hole
+# counts more. Give each picture its own.
+#
+# <details><summary>Hint 1</summary>
+#
+# Select before you subtract: `torch.where(missing, x, 0.0)`. NaN minus NaN is NaN, and
+# so is its gradient.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `.sum((1, 2, 3))` keeps the pictures apart. Replace a count of 0 by 1 before dividing.
+#
+# </details>
+
+
+# %% tags=["exercise-02.2"]
+def weighted_each(
+    prediction: torch.Tensor,
+    image: torch.Tensor,
+    hole: torch.Tensor,
+    weights: torch.Tensor,
+) -> torch.Tensor:
+    """The weighted mean absolute error in the hole, for each picture by itself.
+
+    Shapes (N, C, H, W), (N, C, H, W), (N, 1, H, W), 1 = missing, and (N, 1, H, W).
+    Each picture's sum of weight times error is divided by C times the sum of the
+    weights in its own hole; a picture without a hole gives 0. Known pixels do not
+    count: prediction and image may hold NaN there, and the gradient there is 0.
+    Returns (N,).
+    """
+    raise NotImplementedError
+
+
+weighted_each = cl.check("02.2", weighted_each)
+
+# %% [markdown]
+# ### Exercise 02.3 · What the box counts
+#
+# *Analyse · difficulty 2 of 3 · 10 minutes*
+#
+# How much of the published weights falls on pixels that were known all along?
+#
+# <details><summary>Hint 1</summary>
+#
+# Cut the box out of the hole; the weights are those of `published` above.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `hole[:, 0, top : top + height, left : left + width]`, and sum over the last two axes.
+#
+# </details>
+
+
+# %% tags=["exercise-02.3"]
+def known_share(
+    hole: torch.Tensor, top: int, left: int, height: int, width: int, gamma: float
+) -> torch.Tensor:
+    """Which share of the published weights lies on known pixels, for each hole.
+
+    ``hole`` is (N, 1, H, W), 1 = missing. The box begins at row ``top`` and column
+    ``left``; its pixel in row i and column j, counted from 0 in the box, weighs
+    gamma ** min(i, height - i, j, width - j). Pixels outside the box weigh nothing.
+    Returns (N,): known weight over all weight, in the dtype of ``hole``.
+    """
+    raise NotImplementedError
+
+
+known_share = cl.check("02.3", known_share)
+
+# %% [markdown]
+# ### Exercise 02.4 · Equal pull
+#
+# *Stretch · difficulty 3 of 3 · 15 minutes*
+#
+# A large loss need not pull hard. Find weights that make all terms pull equally.
+#
+# <details><summary>Hint 1</summary>
+#
+# Make a leaf: `prediction.detach().clone().requires_grad_()`. What does
+# `torch.autograd.grad(loss(leaf), leaf)` return?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `grad[0].norm()` is the pull. The weight is the first pull over this one, 0 where it is
+# 0; the first weight is 1 whatever its pull.
+#
+# </details>
+
+
+# %% tags=["exercise-02.4"]
+def balance(losses: tuple, prediction: torch.Tensor) -> torch.Tensor:
+    """Weights that let every loss pull equally hard at the prediction.
+
+    ``losses`` are functions of the prediction that return a scalar. The pull of one is
+    the norm (root of the sum of squares) of its gradient with respect to the
+    prediction. The first weight is 1; each other times its pull gives the pull of the
+    first, and is 0 for a loss that does not pull at all. Returns a tensor (K,) without
+    gradient, in the dtype of ``prediction``.
+    """
+    raise NotImplementedError
+
+
+balance = cl.check("02.4", balance)
+
+# %% [markdown]
+# Your weights (or the reference's) for L1, total variation, perceptual and style loss on
+# Telea's fill of the crop:
+
+# %%
+fill, gap = cl.fills.telea(crop, square(64, 32)), square(64, 32)
+losses = (
+    lambda x: cl.losses.l1(x, crop, gap),
+    lambda x: cl.losses.total_variation(x, crop, gap),
+    lambda x: cl.losses.perceptual_and_style(x, crop, gap)["perceptual"],
+    lambda x: cl.losses.perceptual_and_style(x, crop, gap)["style"],
+)
+names = ("L1", "TV", "perceptual", "style")
+for name, weight in zip(names, balance(losses, fill), strict=True):
+    print(f"{name:10} {weight:.3g}")
+
+# %% [markdown]
+# ## Self-quiz
+#
+# **1.** Why is the discounted loss divided by the sum of its weights when two $\gamma$
+# are compared?
+#
+# <details><summary>Answer</summary>
+#
+# Otherwise a smaller $\gamma$ also makes the whole loss smaller, four times at 0.9 in a
+# box of 128 pixels, and every other term counts more. Two things would change at once.
+#
+# </details>
+#
+# **2.** A colleague trains at 64 px with the $\gamma = 0.9$ of a 256 px network. What
+# should she take?
+#
+# <details><summary>Answer</summary>
+#
+# $0.9^{256/64} = 0.656$: distances in pixels are four times shorter.
+#
+# </details>
+#
+# **3.** A perceptual loss is suddenly some 200 times larger than in a paper. What do you
+# look at first?
+#
+# <details><summary>Answer</summary>
+#
+# The input scale of the VGG, and whether its activations are divided by their mean.
+#
+# </details>
+#
+# **4.** A style loss is 0. Is the fill equal to the truth?
+#
+# <details><summary>Answer</summary>
+#
+# No. The Gram matrix does not know where anything is: shuffled feature positions have the
+# same one.
+#
+# </details>
+
+# %% [markdown]
+# ## Summary
+#
+# A loss says which pixels count, what counts as a difference, and what the sum is divided
+# by. Discounted L1 weighs a missing pixel by $\gamma$ to its distance from the nearest
+# known one; published code measures to a box, which differs most for free-form holes.
+# A small $\gamma$ buys a better rim and the rings beside it pay, but only where capacity
+# is short; 0.99 changes nothing visible at 32 pixels. Total variation prefers fog, the
+# perceptual loss wants things in their place, style forgets places, and both depend on
+# the VGG's scale.
+#
+# Next: lesson 03 builds the plain U-Net, trains it properly, and shows where it fails.
+#
+# ## References
+#
+# - J. Yu, Z. Lin, J. Yang, X. Shen, X. Lu, T. Huang, [Generative Image Inpainting with
+#   Contextual Attention](https://arxiv.org/abs/1801.07892), CVPR 2018, section 3; its
+#   [published code](https://github.com/JiahuiYu/generative_inpainting/tree/v1.0.0),
+#   `spatial_discounting_mask`.
+# - G. Liu, F. Reda, K. Shih, T.-C. Wang, A. Tao, B. Catanzaro, [Image Inpainting for
+#   Irregular Holes Using Partial Convolutions](https://arxiv.org/abs/1804.07723), ECCV
+#   2018, equations 3 to 7.
+# - L. Gatys, A. Ecker, M. Bethge, [Image Style Transfer Using Convolutional Neural
+#   Networks](https://openaccess.thecvf.com/content_cvpr_2016/html/Gatys_Image_Style_Transfer_CVPR_2016_paper.html),
+#   CVPR 2016: the Gram matrix as style.
+# - J. Johnson, A. Alahi, L. Fei-Fei, [Perceptual Losses for Real-Time Style Transfer and
+#   Super-Resolution](https://arxiv.org/abs/1603.08155), ECCV 2016.
+# - K. Simonyan, A. Zisserman, [Very Deep Convolutional Networks for Large-Scale Image
+#   Recognition](https://arxiv.org/abs/1409.1556), ICLR 2015: the VGG.
+# - In the library: [reconstruction.py](../course_lib/losses/reconstruction.py),
+#   [perceptual.py](../course_lib/losses/perceptual.py) and
+#   [discount_explorer.py](../course_lib/widgets/discount_explorer.py).
