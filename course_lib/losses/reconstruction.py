@@ -39,7 +39,7 @@ def l1(
     prediction, image, hole = take(prediction, image, hole)
     region = _region(hole, where)
     error = _selected_error(prediction, image, region)
-    return error.sum() / _count(region, region, prediction, normaliser)
+    return error.sum() / _count(region, prediction, normaliser)
 
 
 def discount_weights(hole: Tensor, gamma: float) -> Tensor:
@@ -73,7 +73,10 @@ def spatially_discounted_l1(
     prediction, image, hole = take(prediction, image, hole)
     weights = discount_weights(hole, gamma) * hole
     error = weights * _selected_error(prediction, image, hole)
-    return error.sum() / _count(hole, weights, prediction, normaliser)
+    if normaliser == "weights":
+        total = weights.sum() * prediction.shape[1]
+        return error.sum() / total.clamp(min=torch.finfo(weights.dtype).tiny)
+    return error.sum() / _count(hole, prediction, normaliser)
 
 
 def total_variation(prediction: Tensor, image: Tensor, hole: Tensor) -> Tensor:
@@ -113,17 +116,13 @@ def _selected_error(prediction: Tensor, image: Tensor, region: Tensor) -> Tensor
     return (ours - theirs).abs()
 
 
-def _count(
-    region: Tensor, weights: Tensor, prediction: Tensor, normaliser: str
-) -> Tensor | int:
-    channels = prediction.shape[1]
+def _count(region: Tensor, prediction: Tensor, normaliser: str) -> Tensor | int:
     match normaliser:
         case "image":
             return prediction.numel()
         case "region":
-            return (region.sum() * channels).clamp(min=1)
-        case "weights":
-            return (weights.sum() * channels).clamp(min=torch.finfo(weights.dtype).tiny)
+            return (region.sum() * prediction.shape[1]).clamp(min=1)
     raise ContractError(
-        f"normaliser is {normaliser!r}, expected image, region or weights"
+        f"normaliser is {normaliser!r}, expected image or region (or weights, for the "
+        "spatially discounted L1)"
     )

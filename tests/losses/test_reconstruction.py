@@ -265,3 +265,5 @@ def test_what_cannot_be_is_said(case):
         l1(ours, image, hole, where="holes")
     with pytest.raises(ContractError, match="expected image, region or weights"):
         l1(ours, image, hole, normaliser="mean")
+    with pytest.raises(ContractError, match="weights"):
+        l1(ours, image, hole, normaliser="weights")
