@@ -411,8 +411,7 @@ def test_the_thread_draws_while_the_step_computes():
 
     alone, ahead = (plain(working, slow(), 8, ahead=ahead) for ahead in (0, 2))
     assert alone.waiting > 0.15
-    assert ahead.waiting < 0.1
-    assert ahead.seconds < alone.seconds - 0.08
+    assert ahead.waiting < alone.waiting / 2
 
 
 def test_the_thread_draws_no_batch_that_is_not_needed():
@@ -490,8 +489,13 @@ def test_batches_that_fail_or_end_are_a_training_error(ahead: int):
 
 
 def test_a_step_that_fails_leaves_no_thread():
+    def slow() -> Iterator[int]:
+        for k in range(99):
+            time.sleep(0.1 * (k > 0))  # the thread is in here when the step fails
+            yield k
+
     with pytest.raises(ZeroDivisionError):
-        plain(lambda _: 1 / 0, iter(range(99)), 9, ahead=2)  # see no_thread_is_left
+        plain(lambda _: 1 / 0, slow(), 9, ahead=2)  # see no_thread_is_left
 
 
 # --------------------------------------------------------------------------- Accelerate
@@ -685,20 +689,21 @@ def test_watching_is_rare_and_always_at_both_ends(monkeypatch):
     plain(working, iter(range(99)), 30, watch=look)
     pauses = [late - early for early, late in pairwise(times[:-1])]
     assert min(pauses) >= 0.05
-    assert 3 <= len(seen) <= 8
+    assert 3 <= len(seen) < 30
     assert seen[0] == (0, [])
     assert seen[-1] == (30, [0.5])
 
 
-def test_a_slow_look_is_taken_seldom():
+def test_a_slow_look_is_taken_seldom(monkeypatch):
+    monkeypatch.setattr(training, "WATCH_PAUSE", 0.1)
     seen = []
 
     def look(history: History) -> None:
         time.sleep(0.05)
         seen.append(history.steps)
 
-    plain(lambda _: time.sleep(0.05) or {}, iter(range(99)), 30, watch=look)
-    assert seen == [0, 30]  # 0.05 s of looking every 2.5 s
+    plain(lambda _: time.sleep(0.05) or {}, iter(range(99)), 12, watch=look)
+    assert seen == [0, 12]  # 0.05 s of looking every 2.5 s
 
 
 def test_an_interrupted_training_is_looked_at_once_more_a_broken_step_is_not():

@@ -276,7 +276,12 @@ def _curves_still(facts: dict[str, Any], marked: int | None) -> np.ndarray:
     if marked is not None:
         axes.axvline(marked, color="#282c34", linewidth=1)
         top = axes.get_xaxis_transform()
-        sign = {"color": QUERY, "mec": "#282c34", "ms": 9, "clip_on": False}
+        sign: dict[str, Any] = {
+            "color": QUERY,
+            "mec": "#282c34",
+            "ms": 9,
+            "clip_on": False,
+        }
         axes.plot(marked, 1, "v", transform=top, **sign)
     if facts["curves"]:
         axes.legend(frameon=False, fontsize=9)
