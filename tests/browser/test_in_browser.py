@@ -620,7 +620,7 @@ def test_another_fill_colour_changes_the_answer(reading, screenshots):
     assert ask_kernel(page, "print(reading._network.fill)") == "0.5"
     ask_kernel(page, "def broken(*pair): raise ValueError('no answer today')")
     ask_kernel(page, "reading._network.forward = broken")
-    reading.act(lambda: reading.part("fill-0").check(), state="error")
+    reading.act(lambda: reading.part("fill-0").click(), state="error")
     assert reading.status().startswith("ValueError: no answer today (in broken")
     assert reading.part("fill-noise").is_checked(), "the last good answer stays"
 

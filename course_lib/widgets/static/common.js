@@ -470,6 +470,15 @@ class RowChart {
   }
 }
 
+/** `make(view, …)`, made again only when the bytes of a trait are others. */
+function kept(make) {
+  let [last, made] = [null, null];
+  return (view, ...rest) => {
+    if (view !== last) [last, made] = [view, make(view, ...rest)];
+    return made;
+  };
+}
+
 /** Float32 values of a binary trait, copied so that they are aligned. */
 const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 

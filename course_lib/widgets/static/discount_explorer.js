@@ -411,7 +411,7 @@ class DiscountExplorer {
     const moving = this.stage.held?.moved && this.stage.held.grip !== null;
     if (!moving) state.box = shown.box;
     this.stage.show({ ...state, row: shown.row, column: shown.column });
-    this.showScale(shown.code.most);
+    this.showScale(shown.code);
   }
 
   /** The colour of a pixel in the view on show; null where the photo is seen. */
@@ -429,7 +429,7 @@ class DiscountExplorer {
     return [...WRONG.map((c, k) => share * c + (1 - share) * [22, 26, 38][k]), 255];
   }
 
-  showScale(most) {
+  showScale({ most, known }) {
     const gap = this.view === "gap";
     const pen = this.scale.getContext("2d");
     for (let k = 0; k < 256; k++) {
@@ -441,7 +441,9 @@ class DiscountExplorer {
     this.scaleName.textContent = {
       ours: "weight: γ to the power of the distance to the nearest known pixel",
       code: "weight in the published code: measured to the box around the hole",
-      gap: "how much the two weights differ; the code also weighs known pixels in its box",
+      gap: known
+        ? `how much the two weights differ; the code also weighs ${known} known pixels`
+        : "how much the two weights differ",
     }[this.view];
   }
 

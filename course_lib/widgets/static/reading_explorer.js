@@ -123,6 +123,9 @@ class ReadingExplorer {
     this.output = view("answer-view", "The network's answer.");
     this.row = new InfluenceRow(CHART, "influence-row");
     this.facts = element("dl", { class: "iw-facts" });
+    this.ground = kept(dimmedCanvas);
+    this.given = kept(rgbCanvas);
+    this.filled = kept(rgbCanvas);
     this.changes = div("iw-rings iw-bars");
     this.inputName = element("span", {});
     this.outputName = element("span", {});
@@ -259,7 +262,7 @@ class ReadingExplorer {
   readPainter() {
     const { model, width, height, strength, hole } = this;
     const { field, square } = model.get("shown");
-    const ground = dimmedCanvas(model.get("given_bytes"), width, height);
+    const ground = this.ground(model.get("given_bytes"), width, height);
     const read = paintedCanvas(width, height, (i) =>
       strength[i] > 0 ? [...TEAL, 235 * strength[i]] : null,
     );
@@ -274,7 +277,7 @@ class ReadingExplorer {
 
   givenPainter() {
     const { model, width, height, hole } = this;
-    const given = rgbCanvas(model.get("given_bytes"), width, height);
+    const given = this.given(model.get("given_bytes"), width, height);
     return (pen) => {
       drawWhole(pen, given);
       drawRim(pen, hole, width, height);
@@ -283,7 +286,7 @@ class ReadingExplorer {
 
   filledPainter() {
     const { model, width, height, hole } = this;
-    const filled = rgbCanvas(model.get("filled_bytes"), width, height);
+    const filled = this.filled(model.get("filled_bytes"), width, height);
     return (pen) => {
       drawWhole(pen, filled);
       drawRim(pen, hole, width, height);
@@ -294,7 +297,7 @@ class ReadingExplorer {
     const { model, width, height, hole } = this;
     const gap = floatsOf(model.get("gap_bytes"));
     const most = Math.max(1 / 255, ...gap);
-    const ground = dimmedCanvas(model.get("given_bytes"), width, height);
+    const ground = this.ground(model.get("given_bytes"), width, height);
     const changed = paintedCanvas(width, height, (i) => {
       const share = gap[i] / most;
       const mixed = WRONG.map((c, k) => share * c + (1 - share) * [22, 26, 38][k]);
