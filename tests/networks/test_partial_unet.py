@@ -83,15 +83,17 @@ def test_it_is_the_network_that_counts_over_all_channels():
 
 
 def test_a_decoder_window_counts_both_parts_by_their_channels():
-    network, (image, hole) = small(), pair()
+    network, (image, hole) = small(), pair(2, 32, 48)
+    hole[0, :, 1:31, 1:47] = 1  # stays open down to the bottom
     with record(network) as evidence:
         network(image, hole)
-    below = F.interpolate(evidence["encoder.2.conv"]["valid"], (4, 6), mode="nearest")
+    below = F.interpolate(evidence["encoder.2.conv"]["valid"], (8, 12), mode="nearest")
+    assert 0 < below.mean() < 1
     skip = evidence["encoder.1.conv"]["valid"]
     counted = torch.cat([below.expand(-1, 8, -1, -1), skip.expand(-1, 6, -1, -1)], 1)
     expected = F.avg_pool2d(counted, 3, 1, 1).mean(1, keepdim=True)
     torch.testing.assert_close(evidence["decoder.0.conv"]["window"], expected)
-    below = F.interpolate(evidence["decoder.1.conv"]["valid"], (16, 24), mode="nearest")
+    below = F.interpolate(evidence["decoder.1.conv"]["valid"], (32, 48), mode="nearest")
     known = torch.cat([below.expand(-1, 4, -1, -1), (1 - hole).expand_as(image)], 1)
     expected = F.avg_pool2d(known, 3, 1, 1).mean(1, keepdim=True)
     torch.testing.assert_close(evidence["last"]["window"], expected)
