@@ -1,5 +1,9 @@
 """Losses of the course; each says what it averages over."""
 
+from course_lib.losses.combined import (
+    PARTIAL_CONVOLUTION_WEIGHTS,
+    partial_convolution_loss,
+)
 from course_lib.losses.perceptual import (
     FeaturesError,
     TorchvisionFeatures,
@@ -18,6 +22,7 @@ from course_lib.losses.reconstruction import (
 )
 
 __all__ = [
+    "PARTIAL_CONVOLUTION_WEIGHTS",
     "FeaturesError",
     "TorchvisionFeatures",
     "VggFeatures",
@@ -25,6 +30,7 @@ __all__ = [
     "features",
     "gram",
     "l1",
+    "partial_convolution_loss",
     "perceptual_and_style",
     "spatially_discounted_l1",
     "torchvision_features",
