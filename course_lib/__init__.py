@@ -31,6 +31,7 @@ from course_lib.widgets import (
     HolePainter,
     ReadingExplorer,
     TrainingView,
+    WindowExplorer,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "HolePainter",
     "ReadingExplorer",
     "TrainingView",
+    "WindowExplorer",
     "check",
     "claim",
     "close",

@@ -9,6 +9,7 @@ from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.painter import HolePainter
 from course_lib.widgets.reading_explorer import ReadingExplorer
 from course_lib.widgets.training_view import TrainingView
+from course_lib.widgets.window_explorer import WindowExplorer
 
 __all__ = [
     "CourseWidget",
@@ -17,4 +18,5 @@ __all__ = [
     "HolePainter",
     "ReadingExplorer",
     "TrainingView",
+    "WindowExplorer",
 ]

@@ -63,12 +63,18 @@ def step(k):
 
 training"""
 
+WINDOW = """import torch
+torch.manual_seed(0)
+window = cl.WindowExplorer(cl.networks.UNet(conv=cl.layers.PartialConv2d).eval())
+window"""
+
 
 def write_notebooks(folder: Path) -> None:
     """The smallest notebook with each widget; it has the name of its notebook."""
     for name, widget in WIDGETS.items():
         _write(folder / f"{name}.ipynb", f"{name} = cl.{widget}()\n{name}")
     _write(folder / "training.ipynb", TRAINING)
+    _write(folder / "window.ipynb", WINDOW)
 
 
 def _write(path: Path, source: str) -> None:
@@ -205,6 +211,12 @@ class ReadingInPage(CardInPage):
     """A reading explorer."""
 
     view = "reading-view"
+
+
+class WindowInPage(CardInPage):
+    """A window explorer."""
+
+    view = "input-view"
 
 
 class PainterInPage(CardInPage):
