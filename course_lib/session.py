@@ -85,10 +85,21 @@ LESSONS = {
             "What to minimise",
             "discounted L1, total variation, perceptual and style loss, error by ring",
             minutes=75,
-            seconds=60,
+            seconds=40,
             ci=Budget(steps=4, batch=4, size=32),
             laptop=Budget(steps=300, batch=8, size=64),
             gpu=Budget(steps=2000, batch=64, size=128),
+        ),
+        Lesson(
+            "03",
+            "unet",
+            "A plain U-Net, and where it fails",
+            "a U-Net, its reach, exact resume, colour discrepancy and blur",
+            minutes=70,
+            seconds=60,
+            ci=Budget(steps=8, batch=4, size=32),
+            laptop=Budget(steps=300, batch=8, size=64),
+            gpu=Budget(steps=4000, batch=32, size=128),
         ),
     )
 }
