@@ -99,7 +99,7 @@ def occlusions() -> None:
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 02, and of the README."""
+    """The title pictures of lessons 00 to 03, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -116,6 +116,10 @@ def figures() -> None:
     }
     _figure("01_holes", {"the photo": columns, **kinds}, 1.0)
     _figure("02_losses", _errors_and_weights(), 1.0)
+    sheep = photos.square(photos.load("sheep"), 192)
+    stroke = holes.strokes(1, 192, start("03").generator("hole 2"))
+    fifth = holes.grow(stroke, torch.tensor([0.2]))
+    _figure("03_unet", _four_colours(sheep, fifth), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -123,7 +127,7 @@ def figures() -> None:
 
 
 def _four_fills(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
-    network = zoo.load("start_unet")
+    network = zoo.load("plain_unet")
     methods = {"mean": fills.mean, "harmonic": fills.harmonic, "Telea": fills.telea}
     made = {name: fill(image, hole) for name, fill in methods.items()}
     made["small network"] = composite(network(image, hole), image, hole)
@@ -136,7 +140,7 @@ def _errors_and_weights() -> dict[str, Tensor]:
     hole = torch.zeros(len(images), 1, 192, 192)
     hole[..., 48:144, 48:144] = 1
     with torch.no_grad():
-        error = (zoo.load("start_unet")(images, hole) - images).abs().mean((0, 1))
+        error = (zoo.load("plain_unet")(images, hole) - images).abs().mean((0, 1))
     castle = photos.square(photos.load("chateaudechambord"), 192)
     weight = discount_weights(hole[:1], 0.95)
     colour = torch.tensor([0.09, 0.76, 0.70]).view(3, 1, 1)
@@ -148,6 +152,18 @@ def _errors_and_weights() -> dict[str, Tensor]:
         ),
         "weights, gamma 0.95": torch.where(hole[:1] > 0, colour * weight, castle),
     }
+
+
+def _four_colours(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """The answers of one plain network to four colours that hide one hole."""
+    network = zoo.load("plain_unet")
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
+    tints = {"grey": 0.5, "black": 0.0, "white": 1.0, "noise": noise}
+    made = {"a hole": pictures.hatched(image, hole)}
+    for name, tint in tints.items():
+        network.fill = tint  # type: ignore[assignment]
+        made[f"hidden by {name}"] = composite(network(image, hole), image, hole)
+    return made
 
 
 def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:

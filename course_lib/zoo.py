@@ -1,6 +1,6 @@
 """Trained weights that come with the course, and their cards.
 
-``zoo.load("start_unet")`` gives a network ``(image, hole) -> image`` in ``[0, 1]``,
+``zoo.load("plain_unet")`` gives a network ``(image, hole) -> image`` in ``[0, 1]``,
 ready to use. The card beside each file says how it was trained and what it scores.
 """
 

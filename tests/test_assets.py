@@ -95,7 +95,7 @@ def test_the_credits_name_the_manifest_and_each_family_of_assets():
 
 
 def test_the_network_of_the_first_lesson_is_there():
-    assert "start_unet" in zoo.names()
+    assert "plain_unet" in zoo.names()
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -23,7 +23,7 @@ from course_lib.widgets.base import CourseWidget, WidgetError, module
 Fill = Callable[[Tensor, Tensor], Tensor]
 Facts = dict[str, Any]
 
-NETWORK = "start_unet"  # the shipped network behind the fill called "network"
+NETWORK = "plain_unet"  # the shipped network behind the fill called "network"
 PREFERRED = "harmonic"
 HANDFUL = 8
 THUMBNAIL = 96  # pixels, shown at half of it

@@ -27,7 +27,7 @@ from course_lib.widgets.pixel_explorer import (
     marked,
 )
 
-NETWORK = "start_unet"
+NETWORK = "plain_unet"
 MASS = 0.95  # of the influence, in the smallest square that holds it
 NEAR = 8  # pixels: what counts as near
 DECADES = 3  # the overlay ends at a thousandth of the strongest influence

@@ -49,7 +49,7 @@ print(run)
 # arrows move the brush and Space paints.
 
 # %%
-network, card = cl.zoo.load("start_unet"), cl.zoo.card("start_unet")
+network, card = cl.zoo.load("plain_unet"), cl.zoo.card("plain_unet")
 four = {
     "mean": cl.fills.mean,
     "harmonic": cl.fills.harmonic,
@@ -251,9 +251,11 @@ steps = sum(stage["steps"] for stage in card["steps"])
 print(f"{card['parameters']:,} parameters, {steps:,} steps of training")
 print(f"trained on {card['data']}: {card['minutes']:.0f} minutes, {card['device']}")
 filled = {n: cl.composite(f(image, hole), image, hole) for n, f in fills.items()}
-for name, result in filled.items():
-    error = cl.evaluation.hole_l1(result, image, hole).item()
-    print(f"{name:9} mean absolute error in the hole {error:.3f}")
+errors = {n: cl.evaluation.hole_l1(f, image, hole).item() for n, f in filled.items()}
+for name, value in errors.items():
+    print(f"{name:9} mean absolute error in the hole {value:.3f}")
+ranks = sorted(errors, key=errors.get)
+cl.claim("on this hole the network is third", ranks.index("network") == 2)
 close_up = {name: result[..., 30:158, 30:158] for name, result in filled.items()}
 cl.pictures.grid(close_up, scale=1.55)
 
@@ -261,15 +263,16 @@ cl.pictures.grid(close_up, scale=1.55)
 # Look closely. The **mean** leaves a flat scar: it knows the colours of the photo and
 # nothing of the place. The **membrane** meets the rim without a seam and is smooth in
 # between: a blur with the right colours. **Telea** pulls streaks inwards that collide in
-# the middle. The **network** continues the large shapes, and where it is unsure it
-# paints fog.
+# the middle. The **network** continues the large shapes: its flank ends in a soft edge,
+# near where the chest was. Where it is unsure it paints fog, below the chest even pink
+# fog. Its error is larger than those of the membrane and Telea; so far on one hole.
 
 # %% [markdown]
 # ## Train
 #
 # Where does such a network come from? From many small corrections. Here a much smaller
 # one takes `run.steps` of them, on crops with random holes; the shipped one took
-# as many as are printed above.
+# as many as are printed above, and its loss counts the hole more than what is known.
 # Lesson 03 explains every line; for now, read `step`: predict, compare, correct. (The
 # network is handed the clean picture, and the first thing it does is hide the hole: it
 # never sees what is missing.)
@@ -311,7 +314,7 @@ print(f"L1 of the first step {curve[0]:.3f}, of step {history.steps} {curve[-1]:
 # %% [markdown]
 # ## Experiment: which fill is best?
 #
-# One photo proves nothing. We take 20 photos that no network was trained on, lay holes of
+# One hole proves nothing. We take 20 photos that no network was trained on, lay holes of
 # every size on each of them, and score the four fills with measures that papers print:
 #
 # - **hole L1**: mean absolute error over the missing pixels, less is better;
@@ -345,30 +348,35 @@ def mean_of(metric):
     return {name: table.mean(name, metric) for name in fills}
 
 
-psnr, seam = mean_of("psnr"), mean_of("seam")
+l1, psnr, seam = mean_of("hole_l1"), mean_of("psnr"), mean_of("seam")
 cl.claim("the mean fill has the lowest PSNR", min(psnr, key=psnr.get) == "mean")
 cl.claim("the mean fill has the most visible seam", max(seam, key=seam.get) == "mean")
 cl.claim("the membrane has the highest PSNR", max(psnr, key=psnr.get) == "harmonic")
-cl.claim("the network beats Telea", psnr["network"] > psnr["Telea"])
+cl.claim("the network beats Telea in PSNR", psnr["network"] > psnr["Telea"])
+cl.claim("the network has the smallest hole L1", min(l1, key=l1.get) == "network")
 
 # %% [markdown]
-# The winner in PSNR is the membrane: an equation, no learning, nothing known about
-# animals. The network comes second. Does it depend on the size of the hole?
+# Two measures, two winners, both by a little. In hole L1 it is the network, third on the
+# ibex: it was trained to make this error small. In PSNR it is the membrane: an equation,
+# no learning, nothing known about animals. Does it depend on the size of the hole?
 
 # %%
 print(table.by_bucket("hole_psnr"))
-by_size = {n: table.rows[n]["hole_psnr"].mean(1) for n in ("harmonic", "network")}
-lead = by_size["harmonic"] - by_size["network"]
-cl.claim("the membrane's lead is above 0.8 dB for the smallest holes", lead[0] > 0.8)
-cl.claim("and below 0.5 dB for the largest", lead[-1] < 0.5)
+membrane, learned = table.rows["harmonic"], table.rows["network"]
+lead = (membrane["hole_psnr"] - learned["hole_psnr"]).mean(1)
+less = (membrane["hole_l1"] - learned["hole_l1"]).mean(1)
+cl.claim("to 30 % the membrane leads by more than 0.2 dB", lead[:3].min() > 0.2)
+cl.claim("above 30 % they are within 0.1 dB", lead[3:].abs().max() < 0.1)
+cl.claim("and there the network's hole L1 is smaller", less[3:].min() > 0)
 
 # %% [markdown]
 # In a small hole the neighbours say nearly everything, and the membrane listens to
-# nothing else. The larger the hole, the less they say, and the closer comes the network,
-# which has seen other pictures. It is a small one, and had the minutes printed above on a
-# processor without a GPU; lesson 03 is about training it better.
+# nothing else. The larger the hole, the less they say, and the network, which has seen
+# other pictures, draws level. It is a small one, and had the minutes printed above on a
+# processor without a GPU; lesson 03 builds it and shows where it fails.
 #
-# But is the membrane the fill you would choose? Look again at the four pictures above.
+# But is the membrane, or the network, a fill you would choose? Look again at the four
+# pictures above.
 
 # %% [markdown]
 # ## What PSNR rewards

@@ -235,10 +235,10 @@ def test_the_still_shows_what_is_read_and_what_changes(explorer):
 
 
 def test_the_shipped_network_answers_for_a_named_photo():
-    explorer = ReadingExplorer("start_unet", "lincolnmemorial", size=64)
+    explorer = ReadingExplorer("plain_unet", "lincolnmemorial", size=64)
     assert explorer.image.shape == (1, 3, 64, 64)
     assert explorer.shown["under"] == 0
-    assert not any(p.requires_grad for p in zoo.load("start_unet").parameters())
+    assert not any(p.requires_grad for p in zoo.load("plain_unet").parameters())
 
 
 # ---- what goes wrong ----
