@@ -71,7 +71,8 @@ class WindowExplorer(PixelExplorer):
         self._hole, self._given = hole, hide(self._image, hole, GREY)
         self._layers = record_layers(network, self._image, hole)
         self._publish()
-        self._anchor = (0.5, 0.5)  # the asked place, in shares of the picture
+        self._middle = self._middle_of_hole()
+        self._anchor = self._middle  # the asked place
         self._index, self._channel = 0, 0
         self.look()
 
@@ -139,11 +140,12 @@ class WindowExplorer(PixelExplorer):
         side = min(128, STILL_WIDTH // (len(shown) + 1) - 6)
         tall = max(1, round(side * self.height / self.width))
         photo = hatched(self._given, self._hole)
-        columns = {f"photo {_share(_unknown(1 - self._hole))}": photo}
+        columns = {f"hole: {_share(_unknown(1 - self._hole))}": photo}
         for name in shown:
             layer = self.layers[name]
             tile = known_over(self._given, layer.valid)
-            columns[f"{name} {_share(layer.unknown)}"] = (
+            left = _share(layer.unknown) if layer.unknown else "closed"
+            columns[f"{name}: {left}"] = (
                 marked(tile, *self._pixel()) if name == self.shown["name"] else tile
             )
         small = {
@@ -160,7 +162,7 @@ class WindowExplorer(PixelExplorer):
 
     def _still_window(self, width: int) -> np.ndarray:
         shown, layer = self.shown, self._layers[self._index]
-        paper = Image.new("RGB", (width, 172), "white")
+        paper = Image.new("RGB", (width, 178), "white")
         draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
         left = 0
         for name, taps in zip(layer.part_names, shown["taps"], strict=True):
@@ -175,7 +177,8 @@ class WindowExplorer(PixelExplorer):
         shown, layer = self.shown, self._layers[self._index]
         place = f"{layer.name}, row {shown['row']}, column {shown['column']}"
         read = f"{shown['read']} of {shown['total']} values in the window are known"
-        legend = "dot: known   cross: missing   open: beyond the border"
+        legend = "dot: known   cross: missing   open cross: beyond the border"
+        strip = "above: the share still unknown after each layer"
         if shown["ratio"] is None:
             told = ["empty window: output 0, stays unknown"]
         else:
@@ -185,7 +188,7 @@ class WindowExplorer(PixelExplorer):
                 f"without the ratio: {_number(shown['zero'])}",
                 f"plain convolution, hole filled by 0.5: {_number(shown['grey'])}",
             ]
-        return [place, read, *told, legend]
+        return [place, read, *told, legend, strip]
 
     def __repr__(self) -> str:
         shown, layer = self.shown, self._layers[self._index]
@@ -213,6 +216,14 @@ class WindowExplorer(PixelExplorer):
         hole[..., top : top + side, left : left + side] = 1
         return hole
 
+    def _middle_of_hole(self) -> tuple[float, float]:
+        """In shares of the picture; of the picture when nothing is missing."""
+        found = self._hole[0, 0].nonzero().double() + 0.5
+        if not len(found):
+            return 0.5, 0.5
+        row, column = found.mean(0).tolist()
+        return row / self.height, column / self.width
+
     def _find(self, name: str) -> int:
         names = [layer.name for layer in self._layers]
         short = name.removesuffix(".conv")
@@ -221,10 +232,17 @@ class WindowExplorer(PixelExplorer):
         return names.index(short)
 
     def _poorest(self, index: int) -> tuple[int, int]:
-        """The window that knows least, yet something."""
-        window = self._layers[index].window[0, 0]
-        order = torch.where(window > 0, window, 2)
-        row, column = divmod(int(order.argmin()), window.shape[1])
+        """The window that knows least, yet something; of equal ones the most central.
+
+        Central in the hole. The border of the picture does not count as missing here.
+        """
+        share = self._layers[index].share
+        least = share == torch.where(share > 0, share, 2).min()
+        height, width = share.shape
+        rows = (torch.arange(height) + 0.5)[:, None] / height - self._middle[0]
+        columns = (torch.arange(width) + 0.5) / width - self._middle[1]
+        away = torch.where(least, rows.square() + columns.square(), torch.inf)
+        row, column = divmod(int(away.argmin()), width)
         return row, column
 
     def _there(self, index: int) -> tuple[int, int]:
@@ -329,7 +347,6 @@ def draw_taps(
         draw.line([*near, *far], ink, 2)
         draw.line([near[0], far[1], far[0], near[1]], ink, 2)
     frame = [left, top, left + width * cell, top + height * cell]
-    draw.rectangle(frame, outline=INK, width=3)
-    draw.rectangle(
-        [f + d for f, d in zip(frame, (1, 1, -1, -1), strict=True)], outline=QUERY
-    )
+    draw.rectangle(frame, outline=INK, width=4)
+    inside = [f + d for f, d in zip(frame, (1, 1, -1, -1), strict=True)]
+    draw.rectangle(inside, outline=QUERY, width=2)

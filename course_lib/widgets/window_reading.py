@@ -65,6 +65,19 @@ class Layer:
         usual = {1: ["input"], 2: ["decoder", "skip"]}
         return usual.get(count) or [f"part {k}" for k in range(count)]
 
+    @property
+    def share(self) -> Tensor:
+        """Known share of each window as far as it lies inside, ``(H', W')``."""
+        sides = [
+            torch.stack([self.place(n, n)[2].any(1 - axis).sum() for n in range(size)])
+            for axis, size in enumerate(self.size)
+        ]
+        return self.window[0, 0] * self._places / (sides[0][:, None] * sides[1][None])
+
+    @property
+    def _places(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
     def maps(self) -> list[Tensor]:
         """Where anything is known, ``(H, W)``: each part of the input, then after."""
         known = [valid[0].amax(0) for _, valid in self.parts]
@@ -174,9 +187,9 @@ def window_facts(layer: Layer, row: int, column: int, channel: int) -> dict[str,
 
     ``taps``: for each part a tap is UNKNOWN, KNOWN (in any channel) or PADDING, row by
     row. ``read`` of ``total`` values are known and ``ratio`` is total / read, None for
-    an empty window. ``partial`` is the layer's own value, ``zero`` and ``grey`` are
-    those of a plain convolution with the same weights that finds 0 or 0.5 where
-    something is missing, and 0 in the padding.
+    an empty window. ``partial`` is the layer's own value, ``sum`` x ratio + ``bias``;
+    ``zero`` (without the ratio) and ``grey`` are those of a plain convolution with the
+    same weights that finds 0 or 0.5 where something is missing, and 0 in the padding.
     """
     rows, columns, inside = layer.place(row, column)
     found = layer.read(row, column)
@@ -185,7 +198,7 @@ def window_facts(layer: Layer, row: int, column: int, channel: int) -> dict[str,
     weight = layer.weight[channel].double()
     bias = 0.0 if layer.bias is None else float(layer.bias[channel])
     total, read = known.numel(), int(known.sum())
-    zero = float((weight * features).sum())
+    known_sum = float((weight * features).sum())
     missing = float((weight * (inside & ~known)).sum())
     anything = [v.any(0) for _, v in found]
     taps = [torch.where(inside, v.long(), PADDING) for v in anything]
@@ -201,7 +214,9 @@ def window_facts(layer: Layer, row: int, column: int, channel: int) -> dict[str,
         "read": read,
         "total": total,
         "ratio": total / read if read else None,
-        "partial": zero * total / read + bias if read else 0.0,
-        "zero": zero + bias,
-        "grey": zero + GREY * missing + bias,
+        "sum": known_sum,
+        "bias": bias,
+        "partial": known_sum * total / read + bias if read else 0.0,
+        "zero": known_sum + bias,
+        "grey": known_sum + GREY * missing + bias,
     }

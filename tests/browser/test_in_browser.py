@@ -14,6 +14,7 @@ from lab import (
     PainterInPage,
     ReadingInPage,
     TrainingInPage,
+    WindowInPage,
     ask_kernel,
     command,
     open_notebook,
@@ -623,6 +624,53 @@ def test_another_fill_colour_changes_the_answer(reading, screenshots):
     reading.act(lambda: reading.part("fill-0").click(), state="error")
     assert reading.status().startswith("ValueError: no answer today (in broken")
     assert reading.part("fill-noise").is_checked(), "the last good answer stays"
+
+
+# ---- the window explorer ----
+
+
+def test_a_window_is_followed_through_the_layers(make_page, lab, screenshots):
+    page = make_page(1200, 1250)
+    open_notebook(page, lab, "window.ipynb")
+    assert run_all(page) == []
+    window, keys = WindowInPage(page), page.keyboard
+    asked = "print(*[window.shown[k] for k in ('name', 'row', 'column', 'channel')])"
+    assert window["layer"] == "encoder.0"
+    assert window.part("unknown").inner_text() == "20.5 % unknown"
+    before, film = window.pixels("after-view"), window.pixels("film-encoder.1")
+    window.part("layer").focus()
+    window.act(lambda: keys.press("ArrowRight"))
+    assert window.part("unknown").inner_text() == "16.5 % unknown"
+    assert changed(before, window.pixels("after-view")).sum() > 1000
+    assert changed(film, window.pixels("film-encoder.1")).any()
+    window.act(lambda: window.part("film-encoder.3").click())
+    place = window.at(4.5 / 8, 4.5 / 8, "after-view")
+    window.act(lambda: page.mouse.click(*place))
+    assert ask_kernel(page, asked) == "encoder.3 4 4 0"
+    assert "empty window" in window.status()
+    window.act(lambda: keys.press("ArrowLeft"))
+    assert ask_kernel(page, asked) == "encoder.3 4 3 0"
+    ratio = "print(f\"= {window.shown['ratio']:.2f}\")"
+    assert window.part("fact-ratio").inner_text().endswith(ask_kernel(page, ratio))
+    window.act(lambda: window.set_range("layer", 0))
+    window.act(lambda: keys.press("Home"))
+    assert ask_kernel(page, asked) == "encoder.0 17 31 0"
+    window.act(lambda: window.set_range("layer", 8))
+    assert not window.part("fact-known-places").count()
+    skip = window.pixels("input-view")
+    window.part("part-decoder").check()
+    assert changed(skip, window.pixels("input-view")).sum() > 1000
+    assert window.part("taps-skip").is_visible()
+    window.act(lambda: window.set_range("channel", 5))
+    value = "print(f\"{window.shown['partial']:.3f}\")"
+    assert ask_kernel(page, value) == window.part("value-partial").inner_text()
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        window.pixels("after-view")
+        window.root.screenshot(path=screenshots / f"window_{name.lower()}.png")
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    assert window.root.evaluate(overflow) <= 0
+    assert page.problems == []
 
 
 # ---- lessons ----

@@ -19,19 +19,33 @@ const share = (part) => `${(100 * part).toFixed(1)} %`;
 const size = ([height, width]) => `${height} × ${width}`;
 const decimal = (value) => value.toFixed(3).replace(/^-(0\.0+)$/, "$1");
 
-/** A picture whose asked pixel is marked by what `paint` draws, not by a ring. */
+/** A picture whose `paint` marks the asked pixel: by its window, or by its own cell. */
 class WindowCanvas extends PixelCanvas {
   drawNow() {
     if (this.paint && this.canvas.width) this.paint(this.canvas.getContext("2d"));
   }
 }
 
+const screenCell = ({ canvas }, columns) => canvas.getBoundingClientRect().width / columns;
+
+/** The hole of the photo as a thin pale line, below which a map may have changed. */
+function drawFirstHole(pen, hole, width, height) {
+  const { canvas } = pen;
+  const layer = element("canvas", { width: canvas.width, height: canvas.height });
+  const ink = layer.getContext("2d");
+  drawRim(ink, hole, width, height);
+  ink.globalCompositeOperation = "source-in";
+  ink.fillStyle = "rgba(255, 255, 255, 0.8)";
+  ink.fillRect(0, 0, layer.width, layer.height);
+  pen.drawImage(layer, 0, 0);
+}
+
 /** Lines between the cells of a coarse grid. */
 function drawCells(pen, height, width) {
   const { canvas } = pen;
-  const screen = canvas.getBoundingClientRect().width / width;
+  const screen = screenCell(pen, width);
   if (screen < GRID_FROM) return;
-  pen.strokeStyle = "rgba(255, 255, 255, 0.28)";
+  pen.strokeStyle = `rgba(255, 255, 255, ${screen < 16 ? 0.16 : 0.28})`;
   pen.lineWidth = Math.max(1, canvas.width / 500);
   pen.beginPath();
   for (let x = 1; x < width; x++) {
@@ -79,7 +93,7 @@ function drawTaps(pen, taps, kernel, [top, left, height, width], [rows, columns]
     const y = (top + Math.floor(k / kernel[1]) * steps[0]) * ch;
     pen.fillStyle = tap === KNOWN ? "rgba(22, 194, 176, 0.72)" : "rgba(255, 107, 74, 0.8)";
     pen.fillRect(x, y, cw, ch);
-    if (tap === KNOWN || canvas.getBoundingClientRect().width / columns < 5) return;
+    if (tap === KNOWN || screenCell(pen, columns) < 5) return;
     pen.strokeStyle = DARK;
     pen.lineWidth = Math.max(1, cw / 9);
     pen.beginPath();
@@ -138,7 +152,8 @@ class WindowExplorer {
     this.width = model.get("width");
     this.height = model.get("height");
     this.hole = bytesOf(model.get("hole_bytes"));
-    this.part = null; // of the input, on show; null: the last, which is the skip
+    this.part = 0; // of the input, on show
+    this.painted = new WeakMap(); // a map: its picture
     this.takeMaps();
     this.makeControls();
     this.makeViews();
@@ -226,14 +241,14 @@ class WindowExplorer {
 
   makeViews() {
     const onAsk = (row, column) => this.asker.ask("look", () => ({ row, column }));
-    const view = (Kind, testid, what) => {
+    const view = (testid, what) => {
       const label =
         `${what} Arrow keys move the asked output pixel, with Shift by eight; ` +
         "Home asks about the window that knows least.";
-      return new Kind({ testid, label, onAsk });
+      return new WindowCanvas({ testid, label, onAsk });
     };
-    this.input = view(WindowCanvas, "input-view", "What the layer reads.");
-    this.output = view(PixelCanvas, "after-view", "What is known after the layer.");
+    this.input = view("input-view", "What the layer reads.");
+    this.output = view("after-view", "What is known after the layer.");
     this.inputName = element("span", {});
     this.outputName = element("span", {});
     this.unknown = element("span", { class: "iw-part", "data-testid": "unknown" });
@@ -263,27 +278,36 @@ class WindowExplorer {
       div(
         "iw-keys",
         key("asked", "the asked pixel"),
-        key("tint", "known"),
+        key("tint", "known, or computed from known"),
         key("glass", "still unknown"),
-        key("edge", "edge of the hole"),
+        key("edge", "hole of the photo"),
       ),
     );
     this.windowName = element("span", {});
-    const window = div("iw-col", div("iw-cap", this.windowName), this.tables);
-    const told = div("iw-col", div("iw-cap", "In numbers"), this.facts);
-    this.valueName = div("iw-cap", "The value it computes");
+    this.steps = element("dl", { class: "iw-facts iw-steps" });
     const about =
       "Before normalisation and activation, with the layer's own weights. A plain " +
       "convolution cannot tell what is missing: it reads whatever stands there.";
-    this.valued = div(
+    const window = div("iw-col", div("iw-cap", this.windowName), this.tables);
+    const told = div("iw-col", div("iw-cap", "In numbers"), this.facts);
+    const value = div(
       "iw-col",
-      this.valueName,
+      div("iw-cap", "The value it computes"),
       this.channel.box,
+      this.steps,
+    );
+    const values = div(
+      "iw-col",
+      div("iw-cap", "Against a plain convolution"),
       this.values,
       div("iw-hint", about),
     );
-    const foot = div("iw-pair", window, div("iw-col", told, this.valued));
-    this.body.append(this.film, div("iw-pair", left, right), foot);
+    this.body.append(
+      this.film,
+      div("iw-pair", left, right),
+      div("iw-pair", window, told),
+      div("iw-pair", value, values),
+    );
   }
 
   follow() {
@@ -321,8 +345,8 @@ class WindowExplorer {
   showLayer(layer, index) {
     this.layer.show({ layer: index });
     this.tiles.forEach(({ tile }, k) => tile.classList.toggle("now", k === index + 1));
-    this.inputName.textContent = `Into ${layer.name}: ${size(layer.input)}`;
-    this.outputName.textContent = `After ${layer.name}: ${size(layer.output)}`;
+    this.inputName.textContent = `${layer.name} reads ${size(layer.input)}`;
+    this.outputName.textContent = `Known after it: ${size(layer.output)}`;
     this.unknown.textContent = layer.unknown
       ? `${share(layer.unknown)} unknown`
       : "all known";
@@ -365,8 +389,9 @@ class WindowExplorer {
     const paintOutput = (pen) => {
       this.paintMap(pen, after, now.output);
       drawCells(pen, height, width);
-      if (pen.canvas.getBoundingClientRect().width / width >= GRID_FROM)
-        drawFrame(pen, [shown.row, shown.column, 1, 1], now.output);
+      const coarse = screenCell(pen, width) >= GRID_FROM;
+      if (coarse) drawFrame(pen, [shown.row, shown.column, 1, 1], now.output);
+      else drawQuery(pen, shown.row, shown.column, width);
     };
     this.input.show({ ...place, paint: paintInput });
     this.output.show({ ...place, paint: paintOutput });
@@ -375,7 +400,18 @@ class WindowExplorer {
   }
 
   /** A map over the photo: known tinted, unknown hatched, the first hole outlined. */
-  paintMap(pen, map, [height, width]) {
+  paintMap(pen, map, grid) {
+    const { width, height } = pen.canvas;
+    let made = this.painted.get(map);
+    if (made?.width !== width || made.height !== height) {
+      made = element("canvas", { width, height });
+      this.paintAnew(made.getContext("2d"), map, grid);
+      this.painted.set(map, made);
+    }
+    pen.drawImage(made, 0, 0);
+  }
+
+  paintAnew(pen, map, [height, width]) {
     drawWhole(pen, this.ground);
     drawWhole(
       pen,
@@ -383,9 +419,7 @@ class WindowExplorer {
       true,
     );
     drawHole(pen, map.map((known) => 1 - known), width, height);
-    pen.setLineDash([pen.canvas.width / 70, pen.canvas.width / 90]);
-    drawRim(pen, this.hole, this.width, this.height);
-    pen.setLineDash([]);
+    drawFirstHole(pen, this.hole, this.width, this.height);
   }
 
   showTables() {
@@ -422,25 +456,27 @@ class WindowExplorer {
       "data-testid": "patch",
     });
     const pen = canvas.getContext("2d");
-    const whole = element("canvas", { width: 4 * width, height: 4 * height });
-    const ink = whole.getContext("2d");
-    drawWhole(ink, this.photo);
-    drawHole(ink, this.hole, width, height);
-    const [x, y, w, h] = from.map((n) => 4 * n);
-    pen.drawImage(whole, x, y, w, h, 0, 0, canvas.width, canvas.height);
-    const caption = `${Math.round(from[3])} × ${Math.round(from[2])} px of the photo`;
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(this.photo, ...from, 0, 0, canvas.width, canvas.height);
+    const [x, y, w, h] = from.map(Math.round);
+    const under = Uint8Array.from({ length: w * h }, (_, i) => {
+      const [column, row] = [x + (i % w), y + Math.floor(i / w)];
+      const inside = column >= 0 && row >= 0 && column < width && row < height;
+      return inside ? this.hole[row * width + column] : 0;
+    });
+    if (under.includes(1)) drawHole(pen, under, w, h);
+    const caption = `${h} × ${w} px under it`;
     const name = element("b", {}, "photo");
     const text = element("figcaption", {}, name, ` ${caption}`);
     return element("figure", {}, div("iw-patch", canvas), text);
   }
 
   showValues() {
-    const { ratio, partial, zero, grey } = this.shown;
+    const { partial, zero, grey } = this.shown;
     const rows = [
-      ["this layer, with the ratio", ratio === null ? 0 : partial, "partial"],
-      ["without the ratio", zero, "zero"],
-      ["plain, hole filled by 0", zero, "plain-zero"],
-      ["plain, hole filled by 0.5", grey, "grey"],
+      ["this layer, with the ratio", partial, "partial"],
+      ["without it = plain, 0 in the hole", zero, "zero"],
+      ["plain, 0.5 in the hole", grey, "grey"],
     ];
     const most = Math.max(1e-9, ...rows.map(([, value]) => Math.abs(value)));
     const made = rows.flatMap(([name, value, testid], k) => {
@@ -450,6 +486,7 @@ class WindowExplorer {
       return [label, bar, element("b", { "data-testid": `value-${testid}` }, decimal(value))];
     });
     this.values.replaceChildren(...made);
+    showFacts(this.steps, valueSteps(this.shown));
   }
 
   factRows() {
@@ -457,7 +494,7 @@ class WindowExplorer {
     const { kernel, parts, stride } = this.now;
     const places = kernel[0] * kernel[1];
     const each = parts.map(({ name, channels }, k) => {
-      const count = `${known[k]} of ${places} places × ${channels} channels`;
+      const count = `${known[k]} of ${places} × ${channels} channels`;
       return [parts.length > 1 ? `known in ${name}` : "known places", count];
     });
     const border = padding ? [["beyond the border", `${padding} places, count as missing`]] : [];
@@ -475,6 +512,17 @@ class WindowExplorer {
   }
 }
 
+/** How the value comes about, in the numbers of the asked window. */
+function valueSteps({ ratio, sum, bias, partial }) {
+  if (ratio === null) return [["= output", "0, since nothing is known"]];
+  return [
+    ["weighted sum of the known", decimal(sum)],
+    ["× ratio", ratio.toFixed(2)],
+    ...(bias ? [["+ bias", decimal(bias)]] : []),
+    ["= output", decimal(partial)],
+  ];
+}
+
 function windowSentence({ row, column, ratio, read, total }, { name, kernel }) {
   const place = `${name}, row ${row}, column ${column}: `;
   if (ratio === null)
@@ -482,7 +530,7 @@ function windowSentence({ row, column, ratio, read, total }, { name, kernel }) {
   if (read === total)
     return `${place}the whole ${size(kernel)} window is known, so this is a plain convolution.`;
   const part = `${share(read / total)} of the ${size(kernel)} window is known; `;
-  return `${place}${part}their sum is multiplied by ${ratio.toFixed(2)}, and the pixel becomes known.`;
+  return `${place}${part}the sum over it is multiplied by ${ratio.toFixed(2)}, and the pixel counts as known.`;
 }
 
 function render({ model, el }) {
