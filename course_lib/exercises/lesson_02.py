@@ -210,6 +210,13 @@ def _from_the_far_end(
     return known_share(inside.flip(2, 3), 0, 0, height, width, gamma)
 
 
+def _one_pixel_off(
+    hole: Tensor, top: int, left: int, height: int, width: int, gamma: float
+) -> Tensor:
+    moved = hole.roll((1, 1), (2, 3))
+    return known_share(moved, top, left, height, width, gamma)
+
+
 def _of_the_picture(
     hole: Tensor, top: int, left: int, height: int, width: int, gamma: float
 ) -> Tensor:
@@ -355,12 +362,10 @@ EXERCISES = (
         wrong={
             "the paper's symmetric weights": _symmetric,
             "share of the missing pixels": lambda *case: 1 - known_share(*case),
-            "all pixels weigh the same": lambda *case: known_share(*case[:5], 1.0),
+            "all pixels weigh the same": lambda *case: known_share(*(*case[:5], 1.0)),
             "the farther side": _farther,
             "counted from the far end": _from_the_far_end,
-            "the box one pixel off": lambda hole, top, left, *rest: known_share(
-                hole.roll((1, 1), (2, 3)), top, left, *rest
-            ),
+            "the box one pixel off": _one_pixel_off,
             "divided by the whole picture": _of_the_picture,
             "one number": lambda *case: known_share(*case).mean(),
         },
