@@ -54,17 +54,23 @@ def test_the_window_that_knows_least_comes_first(explorer):
     assert 0 < asked == share[share > 0].min()
 
 
-def test_of_equal_windows_the_most_central_in_the_hole_comes_first(explorer):
+def test_of_equal_windows_the_most_central_in_the_hole_comes_first(
+    explorer, network, image, hole
+):
     """All windows above the hole know one row; the border's know less, yet lie out."""
     share = explorer.layers["encoder.0"].share
     assert (share == 7 / 49).sum() > 10
     assert place(explorer) == ("encoder.0", 8, 17)
+    beside = torch.zeros_like(hole)
+    beside[..., 17:54, 14:52] = 1  # here those that know least stand to the left
+    assert place(WindowExplorer(network, image, beside)) == ("encoder.0", 17, 8)
 
 
 def test_another_layer_keeps_the_place(explorer):
     explorer.look("encoder.0", 21, 10)
     explorer.layer("encoder.2")
     assert place(explorer) == ("encoder.2", 5, 2)
+    explorer.look(channel=2)
     assert place(explorer.layer("last")) == ("last", 43, 21)
     assert place(explorer.layer("encoder.0")) == ("encoder.0", 21, 10)
     explorer.look(channel=3)

@@ -2,11 +2,10 @@
 
 const WINDOW_HINT =
   "A layer computes each of its pixels from a small window of its input, and partial " +
-  "convolution uses the known places only. Move the layer and watch the hole close; " +
-  "click a picture to see one window. Arrow keys on a picture move one pixel, Shift + " +
-  "arrows eight, Home finds the window that knows least.";
-const TEAL = "#16c2b0";
-const WRONG = "#ff6b4a";
+  "convolution uses the known places only. Move the layer and watch the hole close " +
+  "(the numbers: how much is still unknown). Click a picture to see one window. Arrow " +
+  "keys on a picture move one pixel, Shift + arrows eight, Home finds the window that " +
+  "knows least.";
 const YELLOW = "#ffd84d";
 const DARK = "rgba(10, 12, 20, 0.85)";
 const TEAL_TINT = [22, 194, 176, 84];
@@ -189,7 +188,10 @@ class WindowExplorer {
     const last = this.layers.length - 1;
     this.layer = new Sliders(
       () => this.asker.ask("layer", () => ({ index: this.layer.values.layer })),
-      (_, value) => this.layers[value].name,
+      (_, value) => {
+        const { name, unknown } = this.layers[value];
+        return `${name}, ${share(unknown)} unknown`;
+      },
     );
     this.layer.list([{ name: "layer", label: "Layer", low: 0, high: last, step: 1 }]);
     this.channel = new Sliders(
@@ -269,6 +271,7 @@ class WindowExplorer {
         key("window", "the window"),
         key("read", "known, used"),
         key("lost", "missing, left out"),
+        key("outside", "beyond the border"),
       ),
     );
     const right = div(
@@ -289,7 +292,15 @@ class WindowExplorer {
       "Before normalisation and activation, with the layer's own weights. A plain " +
       "convolution cannot tell what is missing: it reads whatever stands there.";
     const window = div("iw-col", div("iw-cap", this.windowName), this.tables);
-    const told = div("iw-col", div("iw-cap", "In numbers"), this.facts);
+    const why =
+      "The ratio, all values by the known ones, makes up for what is left out; it is 1 " +
+      "where all is known. Known is also what an earlier layer could compute.";
+    const told = div(
+      "iw-col",
+      div("iw-cap", "In numbers"),
+      this.facts,
+      div("iw-hint", why),
+    );
     const value = div(
       "iw-col",
       div("iw-cap", "The value it computes"),
@@ -530,7 +541,8 @@ function windowSentence({ row, column, ratio, read, total }, { name, kernel }) {
   if (read === total)
     return `${place}the whole ${size(kernel)} window is known, so this is a plain convolution.`;
   const part = `${share(read / total)} of the ${size(kernel)} window is known; `;
-  return `${place}${part}the sum over it is multiplied by ${ratio.toFixed(2)}, and the pixel counts as known.`;
+  const times = `the sum over it is multiplied by ${ratio.toFixed(2)}`;
+  return `${place}${part}${times}, and the pixel counts as known.`;
 }
 
 function render({ model, el }) {
