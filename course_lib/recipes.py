@@ -20,6 +20,7 @@ from torch import Tensor
 
 from course_lib import (
     evaluation,
+    evidence,
     fills,
     holes,
     photos,
@@ -99,7 +100,7 @@ def occlusions() -> None:
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 03, and of the README."""
+    """The title pictures of lessons 00 to 04, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -120,6 +121,10 @@ def figures() -> None:
     stroke = holes.strokes(1, 192, start("03").generator("hole 2"))
     fifth = holes.grow(stroke, torch.tensor([0.2]))
     _figure("03_unet", _four_colours(sheep, fifth), 1.0)
+    stroke = holes.strokes(1, 128, start("04").generator("hole 10"))
+    sheep = photos.square(photos.load("sheep"), 128)
+    fifth = holes.grow(stroke, torch.tensor([0.2]))
+    _figure("04_partial_convolution", _closing_hole(sheep, fifth), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -163,6 +168,22 @@ def _four_colours(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
     for name, tint in tints.items():
         network.fill = tint  # type: ignore[assignment]
         made[f"hidden by {name}"] = composite(network(image, hole), image, hole)
+    return made
+
+
+def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """What is known after two layers, and both networks' answers to a white hole."""
+    plain, partial = zoo.load("plain_unet"), zoo.load("partial_unet")
+    plain.fill = partial.fill = 1.0  # type: ignore[assignment]
+    with evidence.record(partial) as found:
+        answer = partial(image, hole)
+    made = {"a hole": pictures.hatched(image, hole)}
+    for k in range(2):
+        known = found[f"encoder.{k}.conv"]["valid"]
+        open_still = 1 - F.interpolate(known, image.shape[-2:], mode="nearest")
+        made[f"after layer {k + 1}"] = pictures.hatched(image, open_still)
+    made["plain, hole white"] = composite(plain(image, hole), image, hole)
+    made["partial, hole white"] = composite(answer, image, hole)
     return made
 
 
