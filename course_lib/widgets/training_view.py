@@ -116,7 +116,9 @@ class TrainingView(CourseWidget):
         raise WidgetError(f"The page asked for {request.get('kind')!r}: unknown.")
 
     def still(self) -> Picture:
-        """Four of the pictures above the curves of the loss."""
+        """Four of the pictures above the curves of the loss; before all, one line."""
+        if not self._history.goal:
+            return Picture(_line_still(_status(self._history)), repr(self))
         parts = [_curves_still(self.facts, self._marked())]
         if self._snapshots:
             parts.insert(0, self._row())
@@ -257,6 +259,14 @@ def _shrunk(pixels: np.ndarray, widest: int) -> np.ndarray:
         return pixels
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(Image.fromarray(pixels).resize(size))
+
+
+def _line_still(text: str) -> np.ndarray:
+    """Text on white, uint8 ``(36, STILL, 3)``."""
+    paper = Image.new("RGB", (STILL, 36), "white")
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(paper).text((4, 8), text, fill=(40, 44, 52), font=font)
+    return np.asarray(paper)
 
 
 def _curves_still(facts: dict[str, Any], marked: int | None) -> np.ndarray:
