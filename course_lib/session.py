@@ -107,7 +107,7 @@ LESSONS = {
             "Partial convolution",
             "a layer that reads only what is known, its FAQ in code, five bugs",
             minutes=75,
-            seconds=60,
+            seconds=80,
             ci=Budget(steps=4, batch=4, size=32),
             laptop=Budget(steps=300, batch=8, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
