@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib import holes
 from course_lib.exercises import Cases, Exercise
 
 # ------------------------------------------------------------------------------- 02.1
@@ -15,9 +16,9 @@ def rings(hole: torch.Tensor) -> torch.Tensor:
     """In which ring of its hole each pixel lies: 0 known, 1 the outermost, and so on.
 
     ``hole`` is (N, 1, H, W), 1 = missing. A missing pixel is in ring 1 if one of its
-    eight neighbours is known, in ring 2 if one of them is in ring 1, and so on. What
-    lies outside the picture is not known. In a picture without any known pixel every
-    pixel is in ring max(H, W). Returns the shape and dtype of ``hole``.
+    eight neighbours is known, in ring 2 if none is known but one is in ring 1, and so
+    on. What lies outside the picture is not known. In a picture without any known pixel
+    every pixel is in ring max(H, W). Returns the shape and dtype of ``hole``.
     """
     ring, left = torch.zeros_like(hole), hole
     for _ in range(max(hole.shape[-2:])):
@@ -63,6 +64,20 @@ def _known_outside(known: Tensor) -> Tensor:
     return torch.nn.functional.max_pool2d(framed, 3, 1)
 
 
+def _half_the_short_side(hole: Tensor) -> Tensor:
+    """Enough peelings for a hole in the middle, too few for one at the border."""
+    ring, left = torch.zeros_like(hole), hole
+    for _ in range(min(hole.shape[-2:]) // 2):
+        ring = ring + left
+        left = -torch.nn.functional.max_pool2d(-left, 3, 1, 1)
+    return ring
+
+
+def _euclidean(hole: Tensor) -> Tensor:
+    away = holes.distance(hole).clamp(max=max(hole.shape[-2:]))
+    return away.to(hole.dtype)
+
+
 # ------------------------------------------------------------------------------- 02.2
 
 
@@ -75,9 +90,10 @@ def weighted_each(
     """The weighted mean absolute error in the hole, for each picture by itself.
 
     Shapes (N, C, H, W), (N, C, H, W), (N, 1, H, W), 1 = missing, and (N, 1, H, W).
-    Each picture's sum of weight times error is divided by C times the sum of the
-    weights in its own hole; a picture without a hole gives 0. Known pixels do not
-    count: prediction and image may hold NaN there, and the gradient there is 0.
+    All weights are above 0. Each picture's sum of weight times absolute error, over its
+    missing pixels and channels, is divided by C times the sum of the weights in its own
+    hole; a picture without a hole gives 0. Known pixels do not count, nor do their
+    weights: prediction and image may hold NaN there, and the gradient there is 0.
     Returns (N,).
     """
     missing = hole.bool()
@@ -101,6 +117,7 @@ def _weighted_cases() -> Cases:
         "three pictures, three holes": (ours, image, hole, weights),
         "one without a hole": (ours, image, some, weights),
         "full holes": (ours, image, torch.ones_like(hole), weights),
+        "tiny weights": (ours, image, hole, 0.001 * weights),
         "NaN in known pixels of the prediction": (spoiled, image, hole, weights),
         "NaN in known pixels of both": (spoiled, spoiled + 0.1, hole, weights),
         "one channel, not contiguous": (
@@ -138,6 +155,14 @@ def _by_pixels(p: Tensor, i: Tensor, h: Tensor, w: Tensor) -> Tensor:
     error = (torch.where(h.bool(), p, 0.0) - torch.where(h.bool(), i, 0.0)).abs()
     count = (p.shape[1] * h.sum((1, 2, 3))).clamp(min=1)
     return (w * error).sum((1, 2, 3)) / count
+
+
+def _at_least_one(p: Tensor, i: Tensor, h: Tensor, w: Tensor) -> Tensor:
+    missing = h.bool()
+    error = (torch.where(missing, p, 0.0) - torch.where(missing, i, 0.0)).abs()
+    counted = w * h
+    count = p.shape[1] * counted.sum((1, 2, 3))
+    return (counted * error).sum((1, 2, 3)) / count.clamp(min=1)
 
 
 def _multiplied(p: Tensor, i: Tensor, h: Tensor, w: Tensor) -> Tensor:
@@ -235,9 +260,9 @@ def balance(losses: tuple, prediction: torch.Tensor) -> torch.Tensor:
 
     ``losses`` are functions of the prediction that return a scalar. The pull of one is
     the norm (root of the sum of squares) of its gradient with respect to the
-    prediction. The first weight is 1; each other times its pull gives the pull of the
-    first, and is 0 for a loss that does not pull at all. Returns a tensor (K,) without
-    gradient, in the dtype of ``prediction``.
+    prediction. The first weight is always 1. Each other weight, times the pull of its
+    loss, gives the pull of the first; it is 0 for a loss that does not pull at all.
+    Returns a tensor (K,) without gradient, in the dtype of ``prediction``.
     """
     leaf = prediction.detach().clone().requires_grad_()
     pulls = torch.stack([torch.autograd.grad(f(leaf), leaf)[0].norm() for f in losses])
@@ -274,6 +299,7 @@ def _balance_cases() -> Cases:
         "two losses": ((_absolute, _squared), one),
         "four losses, a batch": ((_squared, _large, _steps, _absolute), two),
         "one that does not pull": ((_large, _constant, _absolute), one),
+        "the first does not pull": ((_constant, _squared), one),
         "one loss": ((_steps,), two),
         "not contiguous": ((_steps, _large), one.transpose(2, 3)),
         "float32": ((_large, _absolute), two.float()),
@@ -313,6 +339,9 @@ EXERCISES = (
         wrong={
             "four neighbours": lambda hole: _rings_by(hole, _four_neighbours),
             "known outside the picture": lambda hole: _rings_by(hole, _known_outside),
+            "Euclidean distance": _euclidean,
+            "Euclidean distance, rounded up": lambda hole: _euclidean(hole).ceil(),
+            "half the short side": _half_the_short_side,
             "counted from 0": lambda hole: (rings(hole) - 1).clamp(min=0),
             "one too many": lambda hole: rings(hole) + hole,
             "at most three": lambda hole: rings(hole).clamp(max=3),
@@ -333,6 +362,7 @@ EXERCISES = (
             "size-averaged": _size_averaged,
             "divided by the pixels": _by_pixels,
             "multiplied, not selected": _multiplied,
+            "a small sum of weights raised to 1": _at_least_one,
             "channels forgotten": lambda p, i, h, w: (
                 weighted_each(p, i, h, w) * p.shape[1]
             ),
@@ -367,6 +397,12 @@ EXERCISES = (
             "counted from the far end": _from_the_far_end,
             "the box one pixel off": _one_pixel_off,
             "divided by the whole picture": _of_the_picture,
+            "height and width swapped": lambda hole, top, left, height, width, gamma: (
+                known_share(hole, top, left, width, height, gamma)
+            ),
+            "known over missing": lambda *case: (
+                known_share(*case) / (1 - known_share(*case)).clamp(min=1e-9)
+            ),
             "one number": lambda *case: known_share(*case).mean(),
         },
     ),
@@ -383,11 +419,14 @@ EXERCISES = (
             "by the largest slope": lambda losses, x: _scaled(
                 losses, x, lambda slope: slope.abs().max()
             ),
+            "without the root": lambda losses, x: _scaled(
+                losses, x, lambda slope: slope.square().sum()
+            ),
             "the other way round": _inverse,
             "infinite without a pull": _infinite,
             "ones": lambda losses, x: torch.ones(len(losses), dtype=x.dtype),
             "adding up to 1": lambda losses, x: (
-                balance(losses, x) / balance(losses, x).sum() * 0.5
+                balance(losses, x) / balance(losses, x).sum()
             ),
         },
     ),
