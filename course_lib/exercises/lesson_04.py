@@ -271,7 +271,7 @@ def leaks(
     output, and [1] True if NaN under the hole can. ``x`` is not changed.
     """
 
-    def differs(hidden: float | Tensor) -> bool:
+    def differs(hidden: float | torch.Tensor) -> bool:
         first = layer(torch.where(valid == 1, x, 0), valid)
         again = layer(torch.where(valid == 1, x, hidden), valid)
         return not all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
