@@ -20,9 +20,11 @@ def stack(size: int, layers: list[tuple[int, int, int, int]]) -> tuple[int, int]
 
     ``size``: side of the square input in pixels. Each layer is (kernel, stride,
     padding, dilation), the first one first; a kernel of k taps with dilation d spans
-    d * (k - 1) + 1 pixels. The receptive field is the number of input pixels in a row
-    from the first to the last that one output can depend on; padding does not cut it.
-    Returns two ints: [0] the side, [1] the receptive field. No layers: (size, 1).
+    d * (k - 1) + 1 pixels. ``padding`` pixels are added at both ends; only windows that
+    fit whole are counted. The receptive field is the distance in input pixels from the
+    first to the last that one output can depend on, both included, as if the picture
+    had no end. Returns two ints: [0] the side, [1] the receptive field. No layers:
+    (size, 1).
     """
     field = jump = 1  # jump: input pixels from one output to the next
     for kernel, stride, padding, dilation in layers:
@@ -88,8 +90,9 @@ def join(
     """What the next convolution of a decoder gets: features and validity.
 
     ``below`` (N, C, h, w) comes from the coarser level and ``skip`` (N, D, H, W) from
-    the encoder; each validity has one channel, 1 = known. Both parts of ``below`` are
-    brought to H x W by nearest neighbour: output row r shows row floor(r * h / H).
+    the encoder; each validity has one channel, 1 = known and 0 = not. ``below`` and
+    ``below_valid`` are brought to H x W by nearest neighbour: output row r shows row
+    floor(r * h / H), and columns alike.
     Returns [0] the features (N, C + D, H, W), those of ``below`` first, and [1] the
     validity (N, 1, H, W): 1 where either part is known.
     """
@@ -147,9 +150,12 @@ def _both_known(below: Tensor, known: Tensor, skip: Tensor, other: Tensor) -> Jo
 
 
 def _doubled(below: Tensor, known: Tensor, skip: Tensor, other: Tensor) -> Joined:
-    up = below.repeat_interleave(2, 2).repeat_interleave(2, 3)
     height, width = skip.shape[-2:]
-    return torch.cat([up[..., :height, :width], skip], 1), other
+    up, valid = (
+        part.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :height, :width]
+        for part in (below, known)
+    )
+    return torch.cat([up, skip], 1), torch.maximum(valid, other)
 
 
 def _without_gradient(
@@ -282,8 +288,10 @@ def _ask_average(
     taken = {v.data_ptr() for v in (*kept.values(), *now.values())}
     return {
         "average": found,
-        "with a gradient": [n for n, v in found.items() if v.requires_grad],
-        "in the memory of another": [
+        "names of tensors with a gradient": [
+            n for n, v in found.items() if v.requires_grad
+        ],
+        "names of tensors that share memory": [
             n for n, v in found.items() if v.data_ptr() in taken
         ],
     }
