@@ -80,9 +80,10 @@ def partial_each(
 
     ``x`` and ``valid`` are (N, C, H, W), 1 = known; ``weight`` is (O, C, K, K) with K
     odd, ``bias`` (O,). Stride 1, and K // 2 unknown pixels of padding, so the size
-    stays. Values that are not known may be NaN; nothing of them may be seen, and no
-    gradient may be NaN. Returns [0] the features (N, O, H, W), 0 where a window knows
-    nothing, and [1] the validity (N, 1, H, W) in the dtype of ``x``.
+    stays; sum(1) is C * K * K everywhere. Values that are not known may be NaN; nothing
+    of them may be seen. No gradient may be NaN, and none flows into ``valid``. Returns
+    [0] the features (N, O, H, W), 0 where a window knows nothing, and [1] the validity
+    (N, 1, H, W) in the dtype of ``x``.
     """
     side = weight.shape[-1] // 2
     conv = torch.nn.functional.conv2d
@@ -268,7 +269,8 @@ def leaks(
 
     ``x`` is (N, C, H, W), finite; ``valid`` is (N, 1, H, W), 1 = known, and some of it
     is 0. Returns [0] True if a finite value under the hole can change any bit of an
-    output, and [1] True if NaN under the hole can. ``x`` is not changed.
+    output (each leak shows between 0 and one of 0.5, -1, 1000), and
+    [1] True if NaN under the hole can. ``x`` is not changed.
     """
 
     def differs(hidden: float | torch.Tensor) -> bool:
