@@ -17,6 +17,7 @@ from course_lib import holes
 from course_lib.losses import vgg_distance
 from course_lib.tensors import (
     ContractError,
+    check_hole,
     check_image,
     check_pair,
     composite,
@@ -32,6 +33,7 @@ __all__ = [
     "Table",
     "composite",
     "evaluate",
+    "gradient_energy",
     "hole_l1",
     "hole_psnr",
     "psnr",
@@ -95,6 +97,29 @@ def seam(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
         excess = step(filled).abs() - step(image).abs()
         total = total + torch.where(rim, excess, 0.0).mean(1).sum((1, 2))
         count = count + rim.sum((1, 2, 3))
+    return total / count
+
+
+def gradient_energy(picture: Tensor, hole: Tensor) -> Tensor:
+    """How much detail is in the hole: its mean squared step, ``(N,)``.
+
+    The mean of ``(p - q)^2`` over all colours and all pairs of neighbours ``p, q``, in
+    a row or in a column, that are **both missing**. 0 = constant, at most 1 for colours
+    in [0, 1]; NaN for a sample in which no two missing pixels are neighbours. Known
+    pixels are never read: they may be NaN. Divided by that of the true picture it says
+    how much of the photo's detail a fill has; right and wrong detail count alike, so it
+    is a symptom of blur and no score. Lesson 03 introduces it.
+    Raises ``ContractError`` for shapes that do not belong together or a grey hole.
+    """
+    check_pair(picture, hole, values=False)
+    check_hole(hole)
+    total = count = torch.zeros(len(hole), device=hole.device)
+    for axis in (2, 3):
+        length = hole.shape[axis] - 1
+        both = hole.narrow(axis, 0, length) * hole.narrow(axis, 1, length)
+        step = torch.where(both.bool(), picture.diff(dim=axis), 0.0)
+        total = total + step.square().mean(1).sum((1, 2))
+        count = count + both.sum((1, 2, 3))
     return total / count
 
 

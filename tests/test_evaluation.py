@@ -119,6 +119,72 @@ def test_seam_sees_a_step_and_only_a_step():
     assert evaluation.seam(image, smooth, hole).item() == pytest.approx(-0.2)
 
 
+def test_gradient_energy_is_the_mean_over_neighbours_both_missing():
+    picture, _, hole = (part.double() for part in triple())
+    hole[0, 0, -1, -3:] = 1  # at the border, and a pair beside the rectangle
+    found = evaluation.gradient_energy(picture, hole)
+    _, _, height, width = picture.shape
+    for n in range(3):
+        steps = []
+        for y in range(height):
+            for x in range(width):
+                for v, u in ((y + 1, x), (y, x + 1)):
+                    if (
+                        v < height
+                        and u < width
+                        and hole[n, 0, y, x] == hole[n, 0, v, u] == 1
+                    ):
+                        gap = picture[n, :, y, x] - picture[n, :, v, u]
+                        steps.append(gap.square().mean().item())
+        assert found[n].item() == pytest.approx(np.mean(steps))
+    assert found.dtype == torch.float64
+
+
+def test_gradient_energy_lies_between_a_constant_and_a_chessboard():
+    hole = torch.zeros(1, 1, 6, 7)
+    hole[..., 1:5, 2:6] = 1
+    chess = ((torch.arange(6)[:, None] + torch.arange(7)) % 2).float()
+    constant = torch.where(hole == 1, 0.3, chess.expand(1, 3, -1, -1))
+    assert evaluation.gradient_energy(constant, hole).item() == 0
+    board = chess.expand(1, 3, -1, -1)
+    assert evaluation.gradient_energy(board, hole).item() == 1
+
+
+def test_gradient_energy_needs_two_missing_neighbours():
+    picture, _, _ = triple(3, 8, 8)
+    hole = torch.zeros(3, 1, 8, 8)
+    hole[1, 0, 2, 2] = hole[1, 0, 3, 3] = 1  # they touch at a corner only
+    hole[2, 0, 2, 2:4] = 1
+    found = evaluation.gradient_energy(picture, hole)
+    assert found.isnan().tolist() == [True, True, False]
+    expected = (picture[2, :, 2, 2] - picture[2, :, 2, 3]).square().mean()
+    assert found[2].item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -9.0])
+def test_gradient_energy_never_reads_a_known_pixel(poison: float):
+    picture, _, hole = triple()
+    found = evaluation.gradient_energy(picture, hole)
+    spoiled = torch.where(hole == 1, picture, poison).requires_grad_()
+    again = evaluation.gradient_energy(spoiled, hole)
+    assert torch.equal(again, found)
+    again.sum().backward()
+    assert spoiled.grad is not None
+    assert (spoiled.grad.abs().amax(1, keepdim=True) * (1 - hole) == 0).all()
+
+
+def test_gradient_energy_refuses_what_does_not_belong_together():
+    picture, _, hole = triple(2)
+    with pytest.raises(ContractError, match="same N, H and W"):
+        evaluation.gradient_energy(picture, hole[:1])
+    with pytest.raises(ContractError, match="hole has shape"):
+        evaluation.gradient_energy(picture, hole.expand(-1, 3, -1, -1))
+    with pytest.raises(ContractError, match="hole must hold only 0"):
+        evaluation.gradient_energy(picture, 0.3 * hole)
+    with pytest.raises(ContractError, match="image has shape"):
+        evaluation.gradient_energy(picture[0], hole)
+
+
 def test_equal_pictures_have_the_best_scores():
     _, image, hole = triple(1)
     found = score(image, image, hole)
