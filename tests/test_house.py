@@ -21,6 +21,7 @@ FLOORS = {
     "session": 0,
     "photos": 0.5,
     "holes": 0.5,
+    "sketch": 0.5,
     "layers": 1,
     "losses": 1.5,
     "networks": 2,

@@ -8,6 +8,7 @@ part for the other, and none has to be told how many channels a part has.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.tensors import ContractError
@@ -50,6 +51,14 @@ def together(x: Parts, valid: Parts, dim: int = 4) -> tuple[Tensor, Tensor]:
     if len(found) == 1:
         return found[0][0], known[0]
     return torch.cat([part for part, _ in found], 1), torch.cat(known, 1).amax(1, True)
+
+
+def carried(valid: Tensor, y: Tensor) -> Tensor:
+    """Validity at the size of ``y``, for layers that do not change it.
+
+    By nearest neighbour: where the stride divides the side, every stride-th value.
+    """
+    return F.interpolate(valid, y.shape[2:], mode="nearest")
 
 
 def _check(x: Tensor, valid: Tensor, dim: int) -> None:

@@ -1,5 +1,6 @@
 """Losses of the course; each says what it averages over."""
 
+from course_lib.losses.adversarial import hinge_losses
 from course_lib.losses.combined import (
     PARTIAL_CONVOLUTION_WEIGHTS,
     partial_convolution_loss,
@@ -29,6 +30,7 @@ __all__ = [
     "discount_weights",
     "features",
     "gram",
+    "hinge_losses",
     "l1",
     "partial_convolution_loss",
     "perceptual_and_style",

@@ -1,11 +1,15 @@
 """Networks of the course: ``network(image, hole) -> image`` in ``[0, 1]``."""
 
+from course_lib.networks.coarse_to_fine import CoarseToFine
+from course_lib.networks.critics import PatchCritic
 from course_lib.networks.norms import FrozenBatchNorm2d, freeze_norms
 from course_lib.networks.reading import influence, receptive_field
 from course_lib.networks.unet import UNet
 
 __all__ = [
+    "CoarseToFine",
     "FrozenBatchNorm2d",
+    "PatchCritic",
     "UNet",
     "freeze_norms",
     "influence",

@@ -51,7 +51,8 @@ class UNet(nn.Module):
                 Stage(conv, below + skip, skip, 3, 1, nn.LeakyReLU(0.2), norm=True)
             )
             below = skip
-        self.last = conv(below + inputs[0], 3, 3, padding=1)
+        last = PlainConv2d if getattr(conv, "activates", False) else conv
+        self.last = last(below + inputs[0], 3, 3, padding=1)
 
     def forward(self, image: Tensor, hole: Tensor) -> Tensor:
         """``image (N, 3, H, W)``, ``hole (N, 1, H, W)`` -> ``(N, 3, H, W)``.
@@ -101,7 +102,8 @@ class Stage(nn.Module):
         super().__init__()
         self.conv = conv(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
         self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
-        self.activation = activation
+        brings_its_own = getattr(conv, "activates", False)
+        self.activation = nn.Identity() if brings_its_own else activation
 
     def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:
         """The contract of every layer that knows validity."""
