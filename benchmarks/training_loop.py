@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from course_lib import recipes, training
+from course_lib import training
 from course_lib.networks import UNet
+from course_lib.recipes import runs
 from course_lib.session import Budget, best_device
 from course_lib.tensors import composite, hide
 from course_lib.widgets import TrainingView
@@ -36,7 +37,7 @@ class Setup:
         self.network: nn.Module = UNet().to(self.accelerator.device)
         adam = torch.optim.Adam(self.network.parameters(), lr=1e-3)
         self.optimizer = self.accelerator.prepare(adam)
-        self.batches = recipes.training_batches(
+        self.batches = runs.training_batches(
             Budget(0, 16, size), torch.Generator().manual_seed(0)
         )
 

@@ -4,7 +4,9 @@ A sketch is float ``(N, 1, H, W)``, 1 on a line, one pixel wide. Yu et al. 2019 
 lines of a learned edge detector (HED); here Canny's, which needs no weights.
 """
 
+import numpy as np
 import torch
+from scipy.ndimage import label
 from skimage.feature import canny
 from torch import Tensor
 
@@ -30,3 +32,20 @@ def edges(image: Tensor, sigma: float | None = None) -> Tensor:
     grey = (image.float() * weights).sum(1).cpu().numpy()
     found = [torch.from_numpy(canny(picture, sigma)) for picture in grey]
     return torch.stack(found)[:, None].to(image)
+
+
+def some_lines(drawing: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The sketch with each of its lines kept by the chance ``share``, else erased.
+
+    A line is what hangs together, corners included. A network trained on whole
+    sketches only would expect every line; a hand draws few. ``share`` is in [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ContractError(f"share {share}: a chance lies between 0 and 1")
+    kept = []
+    for lines in drawing[:, 0].cpu().numpy():
+        numbered, count = label(lines, np.ones((3, 3)))
+        chosen = torch.rand(count + 1, generator=generator) < share
+        chosen[0] = False  # what is no line
+        kept.append(chosen[torch.from_numpy(numbered).long()])
+    return torch.stack(kept)[:, None].to(drawing)

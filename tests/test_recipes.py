@@ -2,8 +2,10 @@
 
 import signal
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from course_lib import holes, photos, recipes
-from course_lib.networks import UNet
+from course_lib import holes, photos, recipes, sketch
+from course_lib.networks import CoarseToFine, UNet
+from course_lib.recipes import runs
+from course_lib.recipes.weights import training_facts
 from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
 
@@ -22,18 +26,18 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Three photographs, twelve holes, and checkpoints of our own."""
     few = photos.collection("train", limit=3)
     monkeypatch.setattr(photos, "collection", lambda _: few)
-    monkeypatch.setattr(recipes, "CHECKPOINTS", tmp_path)
-    monkeypatch.setattr(recipes, "POOL", 12)
-    recipes._pool.cache_clear()
+    monkeypatch.setattr(runs, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(runs, "POOL", 12)
+    runs._pool.cache_clear()
     yield
-    recipes._pool.cache_clear()
+    runs._pool.cache_clear()
 
 
 def tiny() -> UNet:
     return UNet(channels=(4, 6), kernels=(3, 3))
 
 
-def weights(network: UNet) -> Tensor:
+def weights(network: torch.nn.Module) -> Tensor:
     return torch.cat(
         [value.flatten().double() for value in network.state_dict().values()]
     )
@@ -61,7 +65,7 @@ def test_main_makes_what_is_named_or_all(monkeypatch: pytest.MonkeyPatch):
 
 
 def two_batches(seed: int, stage: Budget) -> list[Tensor]:
-    stream = recipes.training_batches(stage, torch.Generator().manual_seed(seed))
+    stream = runs.training_batches(stage, torch.Generator().manual_seed(seed))
     return [part for batch in (next(stream), next(stream)) for part in batch]
 
 
@@ -77,17 +81,15 @@ def test_batches_are_pictures_with_holes_and_repeat():
 
 
 def test_training_holes_fill_every_bucket_evenly(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recipes, "POOL", 240)
-    counts = holes.bucket(recipes._pool(32)).bincount(minlength=6)
+    monkeypatch.setattr(runs, "POOL", 240)
+    counts = holes.bucket(runs._pool(32)).bincount(minlength=6)
     assert (counts >= 20).all()
     assert counts.sum() == 240
 
 
 def test_batches_turn_and_mirror_the_holes_of_the_pool():
-    stream = recipes.training_batches(
-        Budget(1, 4, 24), torch.Generator().manual_seed(0)
-    )
-    pool = recipes._pool(24)
+    stream = runs.training_batches(Budget(1, 4, 24), torch.Generator().manual_seed(0))
+    pool = runs._pool(24)
 
     def place(hole: Tensor) -> int:
         """Which of the eight symmetries leads from a hole of the pool to this one."""
@@ -122,52 +124,121 @@ def test_every_picture_counts_the_same_however_small_its_hole(monkeypatch):
         def forward(self, image: Tensor, hole: Tensor) -> Tensor:
             return self.value.view(2, 1, 1, 1).expand(2, 3, 16, 16)
 
-    monkeypatch.setattr(
-        recipes, "training_batches", lambda *_: iter([(image, hole)] * 2)
-    )
-    history = recipes.train_fill(Half(), "half", (Budget(1, 2, 16),), rate=1e-3)
+    monkeypatch.setattr(runs, "training_batches", lambda *_: iter([(image, hole)] * 2))
+    history = runs.train_fill(Half(), "half", (Budget(1, 2, 16),), rate=1e-3)
     assert history.losses["hole"] == [pytest.approx(0.625)]
     assert history.losses["loss"] == [pytest.approx(0.625 + 0.625)]
 
 
 def test_the_rate_rises_shortly_and_falls_to_two_per_cent():
-    rates = [recipes._warm_cosine(k / 1000) for k in range(1001)]
+    rates = [runs._warm_cosine(k / 1000) for k in range(1001)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1, abs=0.01)
     assert rates.index(max(rates)) == pytest.approx(20, abs=2)
     assert all(a >= b for a, b in pairwise(rates[20:]))
     assert rates[-1] == pytest.approx(0.02)
-    assert recipes._warm_cosine(1.5) == pytest.approx(0.02)
+    assert runs._warm_cosine(1.5) == pytest.approx(0.02)
 
 
 def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
     first = tiny()
-    history = recipes.train_fill(first, "first", STAGES, rate=1e-3)
+    history = runs.train_fill(first, "first", STAGES, rate=1e-3)
     assert history.steps == 5
     assert set(history.losses) == {"loss", "hole"}
-    second, whole = tiny(), recipes.training_batches
+    second, whole = tiny(), runs.training_batches
 
-    def cut(stage: Budget, generator: torch.Generator) -> Iterator[recipes.Batch]:
+    def cut(
+        stage: Budget, generator: torch.Generator, guided: bool
+    ) -> Iterator[runs.Batch]:
         assert generator.initial_seed() == 0
-        for number, batch in enumerate(whole(stage, generator)):
+        for number, batch in enumerate(whole(stage, generator, guided)):
             if number == 1:
                 signal.raise_signal(signal.SIGINT)
             yield batch
 
-    monkeypatch.setattr(recipes, "training_batches", cut)
+    monkeypatch.setattr(runs, "training_batches", cut)
     with pytest.raises(SystemExit, match="second: stopped at step 2; call again"):
-        recipes.train_fill(second, "second", STAGES, rate=1e-3)
-    monkeypatch.setattr(recipes, "training_batches", whole)
+        runs.train_fill(second, "second", STAGES, rate=1e-3)
+    monkeypatch.setattr(runs, "training_batches", whole)
     again = tiny()
-    resumed = recipes.train_fill(again, "second", STAGES, rate=1e-3)
+    resumed = runs.train_fill(again, "second", STAGES, rate=1e-3)
     assert resumed.losses == history.losses
     assert torch.equal(weights(again), weights(first))
 
 
+def test_guided_batches_bring_sketches_half_of_them_empty_others_thinned():
+    stream = runs.training_batches(
+        Budget(1, 40, 32), torch.Generator().manual_seed(0), guided=True
+    )
+    image, _, drawn = next(stream)
+    lines = sketch.edges(image)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert (drawn <= lines).all()
+    left = drawn.sum((1, 2, 3)) / lines.sum((1, 2, 3)).clamp(min=1)
+    assert 0.3 < (left == 0).float().mean() < 0.7
+    assert ((left > 0) & (left < 1)).any()
+
+
+def guided() -> CoarseToFine:
+    torch.manual_seed(0)
+    return CoarseToFine(4, (1,), guided=True)
+
+
+def test_both_stages_are_trained_and_the_sketch_is_used():
+    network = guided()
+    before = deepcopy(network.state_dict())
+    history = runs.train_fill(network, "guided", (Budget(2, 2, 16),), rate=1e-3)
+    assert history.steps == 2
+    moved = {
+        k for k, v in network.state_dict().items() if not torch.equal(v, before[k])
+    }
+    assert {"coarse.layers.0.weight", "fine.layers.0.weight"} <= moved
+
+
+def test_the_adversarial_training_moves_both_and_resumes_exactly(monkeypatch):
+    stages, seen = (Budget(4, 2, 16),), []
+    first, whole = guided(), runs.training_batches
+    history = runs.train_against_critic(first, "a", stages, rate=1e-3)
+    assert set(history.losses) == {"critic", "generator", "hole"}
+    assert not torch.equal(weights(first), weights(guided()))
+
+    def cut(*stage: Any) -> Iterator[runs.Batch]:
+        for number, batch in enumerate(whole(*stage)):
+            seen.append(number)
+            if number == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(runs, "training_batches", cut)
+    with pytest.raises(SystemExit, match="b: stopped at step"):
+        runs.train_against_critic(guided(), "b", stages, rate=1e-3)
+    monkeypatch.setattr(runs, "training_batches", whole)
+    again = guided()
+    resumed = runs.train_against_critic(again, "b", stages, rate=1e-3)
+    assert resumed.losses == history.losses
+    assert torch.equal(weights(again), weights(first))
+
+
+def test_a_critic_that_does_not_care_leaves_l1_alone(monkeypatch):
+    """With weight 0 the generator learns what ``train_fill`` teaches it."""
+    monkeypatch.setattr(runs, "ADVERSARIAL", 0.0)
+    betas = {"betas": (0.5, 0.999)}
+    plain, versed = guided(), guided()
+    with_critic = runs.train_against_critic(
+        versed, "critic", (Budget(1, 2, 16),), rate=1e-3
+    )
+    prepare = runs._Run.prepare
+    monkeypatch.setattr(runs, "_initialise", lambda _: None)
+    monkeypatch.setattr(runs._Run, "prepare", lambda *given: prepare(*given, **betas))
+    alone = runs.train_fill(plain, "alone", (Budget(1, 2, 16),), rate=1e-3)
+    assert alone.losses["hole"] == with_critic.losses["hole"]
+    assert torch.allclose(weights(plain), weights(versed), atol=1e-7)
+
+
 def test_a_card_says_how_it_was_trained():
-    history = recipes.train_fill(tiny(), "tiny", STAGES, rate=1e-3)
+    history = runs.train_fill(tiny(), "tiny", STAGES, rate=1e-3)
     history.seconds = 90
-    facts = recipes.training_facts("tiny", history, STAGES, seed=3)
+    facts = training_facts("tiny", history, STAGES, seed=3)
     assert facts["seed"] == 3
     assert facts["steps"] == [
         {"steps": 3, "batch": 4, "size": 16},

@@ -1,0 +1,116 @@
+"""The title pictures of lessons and README: ``course.py weights figures``."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib import evidence, fills, holes, photos, pictures, zoo
+from course_lib.losses import discount_weights
+from course_lib.session import ASSETS, start
+from course_lib.tensors import composite
+
+
+def figures() -> None:
+    """The title pictures of lessons 00 to 04, and of the README."""
+    draw = torch.Generator().manual_seed
+    ibex = photos.square(photos.load("nubian_ibex"), 192)
+    hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
+    _figure("00_start_here", _four_fills(ibex, hole), 1.0)
+    columns = photos.square(photos.load("lincolnmemorial"), 192)
+    shapes = {
+        "square": holes.rectangles(1, 192, draw(2), side=(0.387, 0.387)),
+        "brush strokes": holes.strokes(1, 192, draw(2)),
+        "irregular": holes.irregular(1, 192, draw(2)),
+    }
+    kinds = {
+        name: pictures.hatched(columns, holes.grow(shape, torch.tensor([0.15])))
+        for name, shape in shapes.items()
+    }
+    _figure("01_holes", {"the photo": columns, **kinds}, 1.0)
+    _figure("02_losses", _errors_and_weights(), 1.0)
+    sheep = photos.square(photos.load("sheep"), 192)
+    stroke = holes.strokes(1, 192, start("03").generator("hole 2"))
+    fifth = holes.grow(stroke, torch.tensor([0.2]))
+    _figure("03_unet", _four_colours(sheep, fifth), 1.0)
+    stroke = holes.strokes(1, 128, start("04").generator("hole 10"))
+    sheep = photos.square(photos.load("sheep"), 128)
+    fifth = holes.grow(stroke, torch.tensor([0.2]))
+    _figure("04_partial_convolution", _closing_hole(sheep, fifth), 1.0)
+    chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
+    images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
+    painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
+    _figure("readme", _four_fills(images, painted), 1.0)
+
+
+def _four_fills(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    network = zoo.load("plain_unet")
+    methods = {"mean": fills.mean, "harmonic": fills.harmonic, "Telea": fills.telea}
+    made = {name: fill(image, hole) for name, fill in methods.items()}
+    made["small network"] = composite(network(image, hole), image, hole)
+    return {"a hole": pictures.hatched(image, hole), **made}
+
+
+def _errors_and_weights() -> dict[str, Tensor]:
+    """Where 800 fills of a square are wrong, and what each of its pixels weighs."""
+    castle = photos.square(photos.load("chateaudechambord"), 192)
+    hole = F.pad(torch.ones(1, 1, 96, 96), [48] * 4)
+    weight = discount_weights(hole, 0.95)
+    return {
+        "a hole": pictures.hatched(castle, hole),
+        "mean error of 800 fills": _tinted(castle, hole, _mean_error(), pictures.WRONG),
+        "weights, gamma 0.95": _tinted(castle, hole, weight, pictures.READ),
+    }
+
+
+def _mean_error() -> Tensor:
+    """Of crops of the evaluation photos at 128 px, enlarged to ``(1, 1, 192, 192)``."""
+    network, generator = zoo.load("plain_unet"), torch.Generator().manual_seed(0)
+    crops = photos.collection("evaluation")
+    hole = F.pad(torch.ones(1, 1, 64, 64), [32] * 4).expand(20, -1, -1, -1)
+    total = torch.zeros(1, 1, 128, 128)
+    for _ in range(40):
+        image = crops.crops(20, 128, generator)
+        total += (network(image, hole) - image).abs().mean((0, 1))
+    return F.interpolate(total / 40, 192, mode="bicubic", align_corners=False)
+
+
+def _tinted(image: Tensor, hole: Tensor, values: Tensor, colour: str) -> Tensor:
+    """The hole filled with a colour, from its darkest to its brightest value."""
+    low, high = values[hole == 1].aminmax()
+    tint = torch.tensor([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    shade = ((values - low) / (high - low)).clamp(0, 1) * tint.view(3, 1, 1)
+    return torch.where(hole == 1, shade, image)
+
+
+def _four_colours(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """The answers of one plain network to four colours that hide one hole."""
+    network = zoo.load("plain_unet")
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
+    tints = {"grey": 0.5, "black": 0.0, "white": 1.0, "noise": noise}
+    made = {"a hole": pictures.hatched(image, hole)}
+    for name, tint in tints.items():
+        network.fill = tint  # type: ignore[assignment]
+        made[f"hidden by {name}"] = composite(network(image, hole), image, hole)
+    return made
+
+
+def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """What is known after two layers, and both networks' answers to a white hole."""
+    plain, partial = zoo.load("plain_unet"), zoo.load("partial_unet")
+    plain.fill = partial.fill = 1.0  # type: ignore[assignment]
+    with evidence.record(partial) as found:
+        answer = partial(image, hole)
+    made = {"a hole": pictures.hatched(image, hole)}
+    for k in range(2):
+        known = found[f"encoder.{k}.conv"]["valid"]
+        open_still = 1 - F.interpolate(known, image.shape[-2:], mode="nearest")
+        made[f"after layer {k + 1}"] = pictures.hatched(image, open_still)
+    made["plain, hole white"] = composite(plain(image, hole), image, hole)
+    made["partial, hole white"] = composite(answer, image, hole)
+    return made
+
+
+def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:
+    drawn = pictures.grid(columns, scale=scale).pixels
+    path = ASSETS / "figures" / f"{name}.png"
+    path.write_bytes(pictures.png(drawn, limit=150_000))

@@ -1,0 +1,264 @@
+"""How the shipped networks are trained: batches, steps, resumable runs."""
+
+import math
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_lib import holes, photos, session, sketch, training
+from course_lib.losses import hinge_losses
+from course_lib.networks import CoarseToFine, PatchCritic
+from course_lib.session import ROOT, Budget
+from course_lib.tensors import composite
+
+CHECKPOINTS = ROOT / ".cache" / "checkpoints"
+Batch = tuple[Tensor, ...]  # picture, hole, and a sketch for networks it guides
+POOL = 2048  # training holes drawn beforehand for a stage; growing them takes long
+ADVERSARIAL = 0.1  # weight of the critic's word beside L1
+
+
+def train_fill(
+    network: torch.nn.Module,
+    name: str,
+    stages: tuple[Budget, ...],
+    *,
+    rate: float,
+    seed: int = 0,
+) -> training.History:
+    """Train ``network(image, hole)`` with L1 on random crops and holes, resumable.
+
+    The loss is the mean error in the hole, each picture counting the same however
+    small its hole, plus the mean error of all pixels. Where a network has two stages,
+    both are held to it; where a sketch guides it, half of the pictures bring one.
+    """
+    run = _Run(name, stages, seed)
+    _initialise(network)
+    optimizer, schedule = run.prepare(network, rate)
+
+    def step(batch: Batch) -> dict[str, Tensor]:
+        with run.accelerator.autocast():
+            predictions = _predictions(network, batch)
+        loss, inside = _fill_loss(predictions, batch)
+        run.update(optimizer, schedule, loss)
+        return {"loss": loss.detach(), "hole": inside.detach()}
+
+    state = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    return run.fit(step, state, guided=getattr(network, "guided", False))
+
+
+def train_against_critic(
+    network: CoarseToFine,
+    name: str,
+    stages: tuple[Budget, ...],
+    *,
+    rate: float,
+    seed: int = 0,
+) -> training.History:
+    """Train a network further: L1 as before, and a patch critic to be deceived.
+
+    In each step first the critic learns, from the composite without its graph; then
+    the generator, from what the critic says now. One critic for all stages, which must
+    share their picture size. Resumable.
+    """
+    run = _Run(name, stages, seed)
+    critic = PatchCritic(stages[-1].size, width=32, guided=network.guided)
+    betas = (0.5, 0.999)
+    own, own_schedule = run.prepare(network, rate, betas)
+    its, its_schedule = run.prepare(critic, rate, betas)
+
+    def step(batch: Batch) -> dict[str, Tensor]:
+        image, hole, *sketches = batch
+        with run.accelerator.autocast():
+            predictions = _predictions(network, batch)
+        filled = composite(predictions[-1].float(), image, hole)
+        critic.requires_grad_(True)
+        with run.accelerator.autocast():
+            real = critic(image, hole, *sketches).float()
+            fake = critic(filled.detach(), hole, *sketches).float()
+        judged, _ = hinge_losses(real, fake)
+        run.update(its, its_schedule, judged)
+        critic.requires_grad_(False)
+        with run.accelerator.autocast():
+            fake = critic(filled, hole, *sketches).float()
+        _, deceived = hinge_losses(real.detach(), fake)
+        loss, inside = _fill_loss(predictions, batch)
+        run.update(own, own_schedule, loss + ADVERSARIAL * deceived)
+        return {
+            "critic": judged.detach(),
+            "generator": deceived.detach(),
+            "hole": inside.detach(),
+        }
+
+    state = {
+        "network": network,
+        "critic": critic,
+        "optimizer": own,
+        "critic_optimizer": its,
+        "schedule": own_schedule,
+        "critic_schedule": its_schedule,
+    }
+    return run.fit(step, state, guided=network.guided)
+
+
+class _Run:
+    """A named, seeded training over stages: its device, its randomness, its file."""
+
+    def __init__(self, name: str, stages: tuple[Budget, ...], seed: int) -> None:
+        self.name, self.stages = name, stages
+        self.accelerator = training.accelerator(session.best_device())
+        torch.manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.checkpoint = CHECKPOINTS / f"{name}.pt"
+        if not self.checkpoint.exists():  # a card names the code that it began with
+            CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+            self.checkpoint.with_suffix(".commit").write_text(_head())
+
+    def prepare(
+        self,
+        network: torch.nn.Module,
+        rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> tuple[Any, Any]:
+        """The network on its device; its optimizer and its schedule over all stages."""
+        network.to(self.accelerator.device).to(memory_format=torch.channels_last)
+        adam = torch.optim.Adam(network.parameters(), lr=rate, betas=betas)
+        total = sum(stage.steps for stage in self.stages)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            adam, lambda step: _warm_cosine(step / total)
+        )
+        return self.accelerator.prepare(adam), schedule
+
+    def update(self, optimizer: Any, schedule: Any, loss: Tensor) -> None:
+        """One step of one optimizer, downhill on the loss."""
+        optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+
+    def fit(
+        self,
+        step: Callable[[Batch], dict[str, Tensor]],
+        state: dict[str, Any],
+        guided: bool,
+    ) -> training.History:
+        """All stages one after the other; goes on where it was interrupted."""
+        done = 0
+        for stage in self.stages:
+            done += stage.steps
+            for part in state.values():
+                if isinstance(part, torch.nn.Module):
+                    part.train()
+            history = training.fit(
+                step,
+                training_batches(stage, self.generator, guided),
+                steps=done,
+                state=state | {"generator": self.generator},
+                checkpoint=self.checkpoint,
+                accelerator=self.accelerator,
+            )
+            if history.interrupted:
+                raise SystemExit(
+                    f"{self.name}: stopped at step {history.steps}; call again"
+                )
+        return history
+
+
+def training_batches(
+    stage: Budget, generator: torch.Generator, guided: bool = False
+) -> Iterator[Batch]:
+    """Crops of the training photos with holes: half strokes, half irregular.
+
+    Their ratios are even over all six buckets. A stage draws its holes beforehand,
+    always the same ones; a batch takes some and turns and mirrors them. ``guided``: a
+    sketch beside them, see ``partly_drawn``.
+    """
+    crops = photos.collection("train")
+    pool = _pool(stage.size)
+    while True:
+        image = crops.crops(stage.batch, stage.size, generator)
+        pick = torch.randint(len(pool), (stage.batch,), generator=generator)
+        turn = int(torch.randint(8, (), generator=generator))
+        hole = torch.rot90(pool[pick], turn % 4, (-2, -1))
+        hole = hole.flip(-1) if turn >= 4 else hole
+        yield (image, hole, partly_drawn(image, generator)) if guided else (image, hole)
+
+
+def partly_drawn(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Sketches to train with: half are empty, of the others a share of the lines.
+
+    Without the empty ones a network needs a sketch; without the shares it expects
+    every line of the photo, and a hand draws few.
+    """
+    drawn = sketch.edges(image)
+    for k in range(len(drawn)):
+        none, share = torch.rand(2, generator=generator).tolist()
+        share = 0.0 if none < 0.5 else 0.2 + 0.8 * share
+        drawn[k : k + 1] = sketch.some_lines(drawn[k : k + 1], share, generator)
+    return drawn
+
+
+@lru_cache(2)
+def _pool(size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(size)
+    shapes = [holes.strokes(POOL // 2, size, generator)]
+    shapes += [holes.irregular(POOL - POOL // 2, size, generator)]
+    low, high = holes.BUCKETS[0][0], holes.BUCKETS[-1][1]
+    target = low + (high - low) * torch.rand(POOL, generator=generator)
+    return holes.grow(torch.cat(shapes), target)
+
+
+def _predictions(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+    """The answer of every stage that the network has, the last one last."""
+    both = getattr(network, "both", None)
+    return (network(*batch),) if both is None else both(*batch)
+
+
+def _fill_loss(predictions: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
+    """The loss of all stages, and the mean error of the last one in the hole."""
+    image, hole = batch[:2]
+    total: Tensor | float = 0.0
+    for prediction in predictions:
+        error = (prediction.float() - image).abs().mean(1, keepdim=True)
+        inside = ((error * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3))).mean()
+        total = total + inside + error.mean()
+    return torch.as_tensor(total), inside
+
+
+def _initialise(network: torch.nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:  # drawn when the layer was made, without a seed
+                torch.nn.init.zeros_(module.bias)
+
+
+def _warm_cosine(progress: float) -> float:
+    """Learning-rate factor: a short rise, then half a cosine down to 2 %."""
+    warm = min(1.0, progress / 0.02 + 0.01)
+    return warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
+
+
+def commit(name: str) -> str:
+    """The commit that a training began with."""
+    return (CHECKPOINTS / f"{name}.commit").read_text()
+
+
+def forget(name: str) -> None:
+    """Remove a finished training's checkpoint: the next call trains anew."""
+    for ending in (".pt", ".commit"):
+        (CHECKPOINTS / f"{name}{ending}").unlink(missing_ok=True)
+
+
+def _head() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,150 @@
+"""The shipped networks, their budgets and cards: ``course.py weights NAME``."""
+
+import platform
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+
+from course_lib import evaluation, holes, photos, training, zoo
+from course_lib.networks import CoarseToFine
+from course_lib.recipes import runs
+from course_lib.session import Budget
+
+BUDGET = (Budget(8_000, 16, 64), Budget(4_000, 8, 128))  # every U-Net of the course
+RATE = 2e-3
+GATED_CHANNELS = [24, 40, 72, 88, 96]  # with gates .3 % fewer parameters than plain
+GUIDED_BUDGET = (Budget(5_000, 8, 64), Budget(1_500, 4, 128))
+GUIDED = {"width": 12, "dilations": [1, 2, 4, 8], "guided": True}
+CRITIC_BUDGET = (Budget(2_000, 4, 128),)
+CRITIC_RATE = 2e-4
+
+
+def plain_unet() -> None:
+    """The plain U-Net of lesson 03, told by a fourth channel what is missing."""
+    _unet("plain_unet", {})
+
+
+def plain_unet_blind() -> None:
+    """The same without that channel: it must find the grey hole by itself."""
+    _unet("plain_unet_blind", {"sees_hole": False})
+
+
+def partial_unet() -> None:
+    """The U-Net of lesson 04: partial convolutions, otherwise the plain one."""
+    _unet("partial_unet", {"conv": "PartialConv2d"})
+
+
+def gated_unet() -> None:
+    """The U-Net of lesson 05: gated convolutions, with the plain one's parameters."""
+    _unet("gated_unet", {"conv": "GatedConv2d", "channels": GATED_CHANNELS})
+
+
+def coarse_to_fine() -> None:
+    """The two stages of lesson 05, which follow a sketch; L1 alone."""
+    plan = {"class": "CoarseToFine", "arguments": GUIDED}
+    network = zoo.build(plan)
+    history = runs.train_fill(network, "coarse_to_fine", GUIDED_BUDGET, rate=RATE)
+    facts = {
+        "loss": f"{_FILL} for both stages",
+        "rate": f"Adam {RATE}, one cosine down to 2 %",
+        "sketch": _SKETCH,
+    }
+    _keep(network, "coarse_to_fine", plan, history, GUIDED_BUDGET, facts)
+
+
+def coarse_to_fine_gan() -> None:
+    """The same network trained further against a patch critic."""
+    name, plan = "coarse_to_fine_gan", zoo.card("coarse_to_fine")["network"]
+    network = cast(CoarseToFine, zoo.load("coarse_to_fine").requires_grad_(True))
+    history = runs.train_against_critic(network, name, CRITIC_BUDGET, rate=CRITIC_RATE)
+    facts = {
+        "begins": f"coarse_to_fine {zoo.card('coarse_to_fine')['sha256'][:12]}",
+        "loss": f"{_FILL} for both stages, + {runs.ADVERSARIAL} critic's hinge loss",
+        "rate": f"Adam {CRITIC_RATE}, betas (.5, .999), one cosine down to 2 %; both",
+        "sketch": _SKETCH,
+    }
+    _keep(network, name, plan, history, CRITIC_BUDGET, facts)
+
+
+_FILL = "L1: mean of the hole, each picture the same, + mean of all pixels"
+_SKETCH = (
+    "Canny's edges in the hole; none at all for half, a share of them for the rest"
+)
+
+
+def _unet(name: str, arguments: dict[str, Any]) -> None:
+    plan = {"class": "UNet", "arguments": arguments}
+    network = zoo.build(plan)
+    history = runs.train_fill(network, name, BUDGET, rate=RATE)
+    facts = {"loss": _FILL, "rate": f"Adam {RATE}, one cosine down to 2 %"}
+    _keep(network, name, plan, history, BUDGET, facts)
+
+
+def _keep(
+    network: torch.nn.Module,
+    name: str,
+    plan: dict[str, Any],
+    history: training.History,
+    stages: tuple[Budget, ...],
+    facts: dict[str, Any],
+) -> None:
+    """Score the network, write weights and card, and drop the checkpoint."""
+    told = training_facts(name, history, stages, seed=0)
+    zoo.save(network, name, plan, told | facts | {"scores": scores(network)})
+    runs.forget(name)
+
+
+def scores(network: torch.nn.Module) -> dict[str, Any]:
+    """What a card says about quality: every metric by hole-ratio bucket and border.
+
+    On the evaluation photos at 128 px with ``holes.benchmark(128, per_cell=20)``; the
+    composite is scored. A test takes the same numbers from the stored weights again.
+    """
+    network = deepcopy(network).half().float().eval().cpu()  # as they will be stored
+    table = evaluation.evaluate(
+        {"network": network},
+        photos.squares("evaluation", 128),
+        holes.benchmark(128, 20),
+    )
+    cells = {
+        metric: [[round(value, 4) for value in row] for row in found.tolist()]
+        for metric, found in table.rows["network"].items()
+    }
+    return {
+        "photos": "evaluation, 128 px, central squares",
+        "holes": "benchmark(128, per_cell=20, seed=0): every photo once in every cell",
+        "rows": [f"({low}, {high}]" for low, high in holes.BUCKETS],
+        "columns": ["without border", "with border"],
+        **cells,
+    }
+
+
+def training_facts(
+    name: str, history: training.History, stages: tuple[Budget, ...], seed: int
+) -> dict[str, Any]:
+    """What a card says about how its weights were trained."""
+    device = Accelerator().device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "seed": seed,
+        "commit": runs.commit(name),
+        "device": named,
+        "minutes": round(history.seconds / 60, 1),
+        "steps": [vars(stage) for stage in stages],
+        "data": f"{len(photos.names('train'))} bundled training photos, random crops",
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+    }
+
+
+WEIGHTS: tuple[Callable[[], None], ...] = (
+    plain_unet,
+    plain_unet_blind,
+    partial_unet,
+    gated_unet,
+    coarse_to_fine,
+    coarse_to_fine_gan,
+)
