@@ -1,10 +1,17 @@
 """No empty and no wrong answer passes an exercise, and each right one does."""
 
 import ast
+import contextlib
 import inspect
+import linecache
+import os
 import re
+import signal
 import sys
 import textwrap
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +34,7 @@ from course_lib.exercises import (
     record,
 )
 from course_lib.exercises.comparison import difference
+from course_lib.exercises.limit import TookTooLong, within
 from course_lib.exercises.solved import definition, solve, specification, write_solved
 from course_lib.notebooks import NOTEBOOKS, SOURCES, BuildError, read
 from course_lib.notebooks.rules import exercise_cells
@@ -201,10 +209,10 @@ WRONG = {
     "dtype": (lambda x: (x * 2).float(), "dtype of your answer is torch.float32"),
     "type": (lambda x: (x * 2).numpy(), "is an ndarray, a torch.Tensor is asked for"),
     "nan": (lambda x: x / 0 * 0, "15 of your values are NaN or infinite"),
-    "in place": (lambda x: x.mul_(2), "changed its input in place"),
+    "in place": (lambda x: x.mul_(2), "changes `x` in place"),
     "crash": (lambda x: x @ torch.ones(99), "raises RuntimeError"),
     "detached": (lambda x: x.detach() * 2, "no gradient flows"),
-    "gradient": (lambda x: x + x.detach(), "gradient is not.*first input"),
+    "gradient": (lambda x: x + x.detach(), "gradient is not.*gradient for `x` differ"),
     "one case": (lambda x: x * 2 if x.dim() < 4 else x, "case “batch”"),
     "later empty": (lambda x: x * 2 if x.dim() < 4 else None, "batch.*None"),
     "later stub": (lambda x: x * 2 if x.dim() < 4 else _raise(), "NotImplemented"),
@@ -236,6 +244,7 @@ def test_a_wrong_answer_is_shown_beside_the_right_one():
     assert caught.value._render_traceback_() == text.splitlines()
 
 
+INF = float("inf")
 PAIRS = [  # answer, target, whether they agree
     (1.0 + 1e-9, 1.0, True),
     (1, 1.0, True),
@@ -247,6 +256,11 @@ PAIRS = [  # answer, target, whether they agree
     (1, True, False),
     (True, True, True),
     (np.bool_(False), False, True),
+    (torch.tensor(True), True, True),
+    (torch.tensor(True), False, False),
+    (torch.tensor([True]), True, False),
+    (torch.tensor(1), True, False),
+    (np.array(False), False, True),
     ("a", "a", True),
     ("a", "b", False),
     ((1, torch.ones(2)), (1, torch.ones(2)), True),
@@ -260,6 +274,16 @@ PAIRS = [  # answer, target, whether they agree
     (torch.tensor([1, float("nan")]), torch.tensor([1, float("nan")]), True),
     (torch.tensor([float("nan"), 1]), torch.tensor([1, float("nan")]), False),
     (torch.tensor(float("inf")), torch.tensor(float("inf")), True),
+    (torch.tensor([INF, -INF, 1]), torch.tensor([INF, -INF, 1]), True),
+    (torch.tensor([INF, 1]), torch.tensor([-INF, 1]), False),
+    (torch.tensor([INF, 1]), torch.tensor([2.0, 1]), False),
+    (torch.tensor([2.0, 1]), torch.tensor([INF, 1]), False),
+    (torch.tensor([INF]), torch.tensor([float("nan")]), False),
+    (INF, INF, True),
+    (1.0, INF, False),
+    (INF, 1.0, False),
+    (-INF, INF, False),
+    (float("nan"), float("nan"), True),
     (torch.tensor(2), torch.tensor(3), False),
     (torch.ones(0, 3), torch.ones(0, 3), True),
 ]
@@ -268,6 +292,114 @@ PAIRS = [  # answer, target, whether they agree
 @pytest.mark.parametrize(("answer", "target", "agree"), PAIRS)
 def test_all_kinds_of_answers_are_compared(answer: Any, target: Any, agree: bool):
     assert (difference(answer, target, 1e-6, 1e-6) == "") == agree
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_equal_infinities_and_nan_agree_whatever_is_allowed(tolerance: float):
+    odd = torch.tensor([INF, -INF, float("nan"), 1.0])
+    assert not difference(odd, odd.clone(), tolerance, tolerance)
+    text = difference(odd.nan_to_num(0, 3, 3), odd, tolerance, tolerance)
+    assert "differ in 3 of 4 places" in text
+    assert "yours is 3, right is inf" in text
+
+
+UNCLEAR = [  # answer, target, what is said
+    (torch.tensor(1), True, "shape (), a bool is asked for: use bool(...)"),
+    (torch.tensor([True]), True, "shape (1,), a bool is asked for: use bool(...)"),
+    (1, True, "is an int, a bool is asked for: use bool(...)"),
+    (True, 1, "is a bool, an int is asked for: use int(...)"),
+    (torch.tensor(2), 2, "shape (), an int is asked for: use int(...)"),
+    (np.zeros(3), "a", "is an ndarray, a str is asked for."),
+    (None, True, "is None, a bool is asked for"),
+    (torch.tensor(True), False, "is True, right is False"),
+]
+
+
+@pytest.mark.parametrize(("answer", "target", "said"), UNCLEAR)
+def test_an_answer_of_another_kind_is_told_which_one_is_wanted(
+    answer: Any, target: Any, said: str
+):
+    text = difference((answer,), (target,), 1e-6, 1e-6)
+    assert text.startswith("your answer[0] ")
+    assert said in text
+
+
+def test_a_difference_too_small_for_the_tables_is_printed_itself():
+    right = torch.tensor([[0.5, 2.0, INF], [1.0, 3.0, 4.0]], dtype=torch.float64)
+    mine = right.clone()
+    mine[1, 0] -= 3e-5
+    text = difference(mine, right, 1e-6, 1e-6)
+    assert text.splitlines() == [
+        "the values of your answer differ in 1 of 6 places.",
+        "  largest difference at [1, 0]: 3e-05, where right is about 1"
+        " (up to 2e-06 passes)",
+        "  yours less right, at [0:2, 0:3]:",
+        "         0      0      0",
+        "    -3e-05      0      0",
+    ]
+    single = difference(mine[1, 0], right[1, 0], 1e-6, 1e-6)
+    assert "largest difference: 3e-05, where right is about 1" in single
+    mine[1, 0] = 7
+    assert "right         yours" in difference(mine, right, 1e-6, 1e-6)
+
+
+TWO = Exercise(
+    "99.3",
+    reference=lambda image, valid: (image * valid).sum(),
+    cases=lambda: {"c": (torch.ones(2), torch.ones(2))},
+    wrong={},
+    gradient=True,
+)
+AS_CLASS = Exercise(
+    "99.4",
+    reference=torch.nn.Identity,
+    cases=lambda: {"c": (1, torch.ones(2))},
+    wrong={},
+    call=lambda layer, size, features: layer()(features),
+)
+UNNAMED = Exercise("99.5", lambda *x: x[1] * 2, TWO.cases, {}, gradient=True)
+
+
+class _Adding(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.add_(1) - 1
+
+
+NAMED = {
+    "in place": (TWO, lambda x, v: (x * v.mul_(1.5)).sum(), "changes `valid` in pl"),
+    "both": (
+        TWO,
+        lambda x, v: (x.mul_(2) * v.mul_(2)).sum(),
+        "changes `image` and `valid` in place",
+    ),
+    "gradient": (
+        TWO,
+        lambda x, v: (x * v.detach()).sum(),
+        "values of the gradient for `valid` differ",
+    ),
+    "a class": (AS_CLASS, _Adding, "changes `features` in place"),
+    "no names": (
+        UNNAMED,
+        lambda x, y: y + y.detach() + 0 * x,
+        "the gradient for argument 2 differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_argument_concerned_is_named(name: str):
+    exercise, answer, said = NAMED[name]
+    with pytest.raises(WrongAnswer) as caught:
+        grade(exercise, answer)
+    assert said in str(caught.value)
+
+
+def test_the_arguments_of_each_exercise_have_names():
+    for exercise in REAL:
+        for arguments in exercise.cases().values():
+            names = exercises.names(exercise, len(arguments))
+            assert len(names) == len(arguments)
+            assert all(name.startswith("`") for name in names), exercise.key
 
 
 def test_classes_generators_and_free_answers():
@@ -282,6 +414,142 @@ def test_classes_generators_and_free_answers():
     assert grade(torch_linear, torch.nn.Linear) == 3
     with pytest.raises(WrongAnswer, match="shape"):
         grade(torch_linear, lambda n, m: torch.nn.Linear(n, m + 1))
+
+
+# --- the time limit --------------------------------------------------------------
+
+needs_alarm = pytest.mark.skipif(
+    not hasattr(signal, "SIGALRM"), reason="this system has no alarm"
+)
+
+
+def _for_ever(*_: Any) -> None:
+    until = time.monotonic() + 5  # so that a missing limit fails and does not hang
+    while time.monotonic() < until:
+        pass
+
+
+def _typed(source: str, name: str) -> Callable[..., Any]:
+    """The function ``name``, as if it had been typed in a cell."""
+    file = "ipykernel_1/1.py"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    scope: dict[str, Any] = {"torch": torch}
+    exec(compile(source, file, "exec"), scope)
+    return scope[name]
+
+
+ENDLESS = """\
+def rings(hole):
+    ring, left = torch.zeros_like(hole), hole
+    while left.any():
+        ring = ring + left
+        left = -torch.nn.functional.max_pool2d(-left, 3, 1, 1)
+    return ring
+"""
+
+
+@needs_alarm
+def test_a_loop_without_end_is_stopped_and_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exercises, "SECONDS", 0.5)
+    with pytest.raises(WrongAnswer) as caught:
+        grade(exercises.find("02.1"), _typed(ENDLESS, "rings"))
+    text = str(caught.value)
+    assert "case “one full hole, one with a pixel known”" in text
+    assert "stopped after 0.5 seconds" in text
+    assert "a loop that never ends" in text
+    assert re.search(r"in line [345] of your cell:  \w+", text)
+    assert caught.value.crashed
+
+
+@needs_alarm
+def test_a_slow_reference_gives_more_time(monkeypatch: pytest.MonkeyPatch):
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return x * 2
+
+    monkeypatch.setattr(exercises, "SECONDS", 0.01)
+    exercise = Exercise("99.6", slow, lambda: {"c": (torch.ones(2),)}, {})
+    assert grade(exercise, lambda x: (time.sleep(0.1), x * 2)[1]) == 1
+
+
+@needs_alarm
+def test_an_endless_loop_that_catches_errors_is_stopped_too():
+    def stubborn() -> None:
+        until, caught = time.monotonic() + 5, 0
+        while time.monotonic() < until and caught < 2:
+            try:
+                _for_ever()
+            except Exception:  # as a learner writes it
+                pass
+            except BaseException:
+                caught += 1  # once is not enough
+
+    started = time.monotonic()
+    within(0.1, stubborn)
+    assert 1 < time.monotonic() - started < 4
+
+
+@needs_alarm
+def test_handler_and_timer_are_as_they_were():
+    rung: list[int] = []
+
+    def mine(number: int, frame: Any) -> None:
+        rung.append(number)
+
+    before = signal.signal(signal.SIGALRM, mine)
+    try:
+        for limited in (_for_ever, lambda: None):
+            signal.setitimer(signal.ITIMER_REAL, 30, 7)
+            with contextlib.suppress(TookTooLong):
+                within(0.1, limited)
+            assert signal.getsignal(signal.SIGALRM) is mine
+            left, interval = signal.getitimer(signal.ITIMER_REAL)
+            assert (29 < left < 30, interval) == (True, 7)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        within(0.1, lambda: None)
+        time.sleep(0.2)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert rung == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@needs_alarm
+def test_an_interrupt_from_the_keyboard_still_arrives():
+    before = signal.getsignal(signal.SIGALRM)
+    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        grade(TOY, _for_ever)
+    timer.join()
+    assert time.monotonic() - started < 2
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_in_another_thread_there_is_no_limit():
+    found: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: found.append(within(0.05, lambda: time.sleep(0.2) or 3))
+    )
+    thread.start()
+    thread.join()
+    assert found == [3]
+
+
+def test_without_an_alarm_there_is_no_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(signal, "SIGALRM", raising=False)
+    assert within(0.05, lambda: time.sleep(0.2) or 3) == 3
+
+
+@needs_alarm
+@pytest.mark.parametrize("module", ["bdb", "pdb", "_pydevd_bundle.pydevd"])
+def test_a_debugger_has_all_the_time(module: str):
+    scope: dict[str, Any] = {"__name__": module, "sleep": time.sleep}
+    exec("def prompt():\n    sleep(0.2)\n    return 3", scope)
+    assert within(0.05, scope["prompt"]) == 3
 
 
 # --- the record of progress ------------------------------------------------------

@@ -4,8 +4,11 @@ A lesson NN keeps its exercises in ``course_lib/exercises/lesson_NN.py`` as a tu
 ``EXERCISES``. Lesson 00 explains :func:`check` to the reader.
 """
 
+import contextlib
 import importlib
+import inspect
 import pkgutil
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +20,12 @@ from course_lib.exercises.comparison import (
     difference,
     gradient_difference,
 )
+from course_lib.exercises.limit import TookTooLong, within
 from course_lib.session import LESSONS
 
 Cases = dict[str, tuple[Any, ...]]
+SECONDS = 10.0  # what an answer may take for a case, or PATIENCE times the reference
+PATIENCE = 50
 
 
 def _call(answer: Callable[..., Any], *arguments: Any) -> Any:
@@ -32,13 +38,15 @@ class Exercise:
 
     ``reference``: a function (or class); its signature and docstring are the task, and
     its source must run with the names that the notebook has imported.
-    ``cases``: makes ``{what the case is: arguments}``, at least three, equal each time
-    it is called, so that a ``torch.Generator`` among the arguments starts afresh.
+    ``cases``: makes ``{what the case is: arguments}``, at least three, equal and new
+    each time it is called, so that a ``torch.Generator`` or a layer with a memory among
+    the arguments starts afresh.
     ``wrong``: named wrong answers that the check must reject; at least three.
     ``atol``, ``rtol``: how far numbers may be from the reference's.
     ``gradient``: also compare the gradients of all floating-point tensor arguments.
     ``call``: how an answer is asked, ``call(answer, *arguments)``; for a class, for
-    example, ``lambda layer, x: layer(3, 8)(x)``.
+    example, ``lambda layer, x: layer(3, 8)(x)``. Messages call the arguments as
+    ``call`` does, or else as the reference does.
     ``judge``: replaces the comparison with the reference; ``judge(given, *arguments)``
     returns what is wrong with it in one sentence, or "" when it is right.
     """
@@ -61,7 +69,8 @@ class NotAttempted(Exception):
 class WrongAnswer(AssertionError):
     """The answer was given and is wrong; the message says in which case and how.
 
-    ``crashed`` tells an answer that raised an error from one that gave a wrong value.
+    ``crashed`` tells an answer that raised an error, or never ended, from one that gave
+    a wrong value.
     """
 
     def __init__(self, message: str, crashed: bool = False) -> None:
@@ -101,24 +110,49 @@ def passed_on(count: int) -> str:
 
 
 def grade(exercise: Exercise, answer: Callable[..., Any]) -> int:
-    """Run all cases and return their number; raise NotAttempted or WrongAnswer."""
+    """Run all cases and return their number; raise NotAttempted or WrongAnswer.
+
+    A case may take ``SECONDS``, or ``PATIENCE`` times as long as the reference.
+    """
     given, kept, asked = (exercise.cases() for _ in range(3))
     for number, name in enumerate(given):
         where = f"Exercise {exercise.key}, case “{name}”"
-        got = _ask(exercise, answer, given[name], where, first=number == 0)
-        changed = difference(given[name], kept[name], 0.0, 0.0)
-        if changed:
-            raise WrongAnswer(f"{where}: your answer changed its input in place.")
-        if exercise.judge:
+        started = time.perf_counter()
+        target = exercise.call(exercise.reference, *asked[name])
+        seconds = max(SECONDS, PATIENCE * (time.perf_counter() - started))
+        got = _ask(exercise, answer, given[name], where, seconds, first=number == 0)
+        verdict = _changes(exercise, given[name], kept[name])
+        if not verdict and exercise.judge:
             verdict = exercise.judge(got, *kept[name])
-        else:
-            target = exercise.call(exercise.reference, *asked[name])
+        elif not verdict:
             verdict = difference(got, target, exercise.atol, exercise.rtol)
         if not verdict and exercise.gradient:
-            verdict = _compare_gradients(exercise, answer, name, where)
+            verdict = _compare_gradients(exercise, answer, name, where, seconds)
         if verdict:
             raise WrongAnswer(f"{where}: {verdict}")
     return len(given)
+
+
+def names(exercise: Exercise, count: int) -> list[str]:
+    """What messages call the ``count`` arguments of a case: ``["`x`", "`valid`"]``."""
+    for function, skipped in ((exercise.call, 1), (exercise.reference, 0)):
+        with contextlib.suppress(TypeError, ValueError):  # some have no signature
+            found = inspect.signature(function).parameters.values()
+            plain = [p.name for p in found if p.kind <= p.POSITIONAL_OR_KEYWORD]
+            if len(plain) >= skipped + count:
+                return [f"`{name}`" for name in plain[skipped : skipped + count]]
+    return [f"argument {number}" for number in range(1, count + 1)]
+
+
+def _changes(exercise: Exercise, now: tuple[Any, ...], before: tuple[Any, ...]) -> str:
+    both = zip(names(exercise, len(now)), now, before, strict=True)
+    changed = [name for name, a, b in both if difference(a, b, 0.0, 0.0)]
+    if not changed:
+        return ""
+    parts = " and ".join(changed)
+    return (
+        f"your answer changes {parts} in place: work on a copy, or make a new tensor."
+    )
 
 
 def _ask(
@@ -126,12 +160,16 @@ def _ask(
     answer: Callable[..., Any],
     arguments: tuple[Any, ...],
     where: str,
+    seconds: float,
     first: bool,
 ) -> Any:
     if answer is None or answer is Ellipsis:
         raise NotAttempted(NOT_YET)
     try:
-        got = exercise.call(answer, *arguments)
+        got = within(seconds, exercise.call, answer, *arguments)
+    except TookTooLong as stop:
+        text = f"{where}: {_endless(stop, seconds)}"
+        raise WrongAnswer(text, crashed=True) from None
     except NotImplementedError:
         if first:
             raise NotAttempted(NOT_YET) from None
@@ -147,23 +185,40 @@ def _ask(
 
 
 def _compare_gradients(
-    exercise: Exercise, answer: Callable[..., Any], name: str, where: str
+    exercise: Exercise,
+    answer: Callable[..., Any],
+    name: str,
+    where: str,
+    seconds: float,
 ) -> str:
     theirs = copy_with_gradients(exercise.cases()[name])
     ours = copy_with_gradients(exercise.cases()[name])
-    got = _ask(exercise, answer, theirs, where, first=False)
+    got = _ask(exercise, answer, theirs, where, seconds, first=False)
     target = exercise.call(exercise.reference, *ours)
-    return gradient_difference(got, theirs, target, ours, exercise.atol, exercise.rtol)
+    called = names(exercise, len(ours))
+    return gradient_difference(
+        got, theirs, target, ours, called, exercise.atol, exercise.rtol
+    )
 
 
 def _crash(error: Exception) -> str:
-    """What was raised, and the learner's own line: the last one typed in a cell."""
-    text = f"your answer raises {type(error).__name__}: {error}"
+    return f"your answer raises {type(error).__name__}: {error}{_typed_line(error)}"
+
+
+def _endless(stop: TookTooLong, seconds: float) -> str:
+    return (
+        f"your answer was stopped after {seconds:.3g} seconds. Look for a loop that "
+        f"never ends in this case.{_typed_line(stop)}"
+    )
+
+
+def _typed_line(error: BaseException) -> str:
+    """The learner's own line that an error came from: the last one typed in a cell."""
     frames = traceback.extract_tb(error.__traceback__)
     typed = [frame for frame in frames if "ipykernel" in frame.filename]
-    if typed:
-        text += f"\n  in line {typed[-1].lineno} of your cell:  {typed[-1].line}"
-    return text
+    if not typed:
+        return ""
+    return f"\n  in line {typed[-1].lineno} of your cell:  {typed[-1].line}"
 
 
 def find(key: str) -> Exercise:

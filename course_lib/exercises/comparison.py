@@ -16,9 +16,11 @@ def difference(
 ) -> str:
     """Say how ``answer`` differs from ``target``; empty when it does not.
 
-    Compares tensors and arrays (type, shape, dtype, values; NaN equals only NaN),
-    numbers, text, and tuples, lists and dicts of them. ``|answer - target|`` may be
-    up to ``atol + rtol * |target|``. ``part`` names what is compared.
+    Compares tensors and arrays (type, shape, dtype, values), numbers, text, and
+    tuples, lists and dicts of them. ``|answer - target|`` may be up to
+    ``atol + rtol * |target|``; NaN equals only NaN, and an infinity only itself. A
+    tensor or array without dimensions, of dtype bool, may stand for a bool. ``part``
+    names what is compared.
     """
     if isinstance(target, (torch.Tensor, np.ndarray)):
         return _differing_arrays(answer, target, atol, rtol, part)
@@ -26,19 +28,7 @@ def difference(
         return _differing_containers(answer, target, atol, rtol, part)
     if isinstance(target, torch.Generator):
         return ""  # a generator among the arguments is there to be drawn from
-    wanted = type(target).__name__
-    is_flag = isinstance(target, (bool, np.bool_))
-    if isinstance(target, numbers.Real) and not is_flag:
-        if not isinstance(answer, numbers.Real) or isinstance(answer, bool):
-            asked = f"{_a(wanted)} is asked for: use {wanted}(...)"
-            return f"your answer{part} is {_kind(answer)}, {asked}."
-        low, high = float(answer), float(target)
-        equal = low == high or (math.isnan(low) and math.isnan(high))
-        if equal or abs(low - high) <= atol + rtol * abs(high):
-            return ""
-    elif isinstance(answer, (bool, np.bool_)) == is_flag and answer == target:
-        return ""
-    return f"your answer{part} is {answer!r}, right is {target!r}."
+    return _differing_values(answer, target, atol, rtol, part)
 
 
 def gradient_difference(
@@ -46,12 +36,14 @@ def gradient_difference(
     answer_inputs: tuple[Any, ...],
     target: Any,
     target_inputs: tuple[Any, ...],
+    names: list[str],
     atol: float,
     rtol: float,
 ) -> str:
     """Say how the gradients of two answers with respect to their inputs differ.
 
     The answers are reduced to one number each by the same fixed random weights.
+    ``names`` holds what each input is called.
     """
     if not any(tensor.requires_grad for tensor in _tensors(answer)):
         return (
@@ -60,16 +52,13 @@ def gradient_difference(
         )
     found = _gradients(answer, answer_inputs)
     right = _gradients(target, target_inputs)
-    for number, (ours, theirs) in enumerate(zip(found, right, strict=True), start=1):
-        where = f" for the {_ORDINAL[number]} input"
-        text = difference(ours, theirs, atol, rtol, where)
+    named = [n for n, i in zip(names, target_inputs, strict=True) if _is_leaf(i)]
+    for name, ours, theirs in zip(named, found, right, strict=True):
+        text = difference(ours, theirs, atol, rtol, f" for {name}")
         if text:
             text = text.replace("your answer", "the gradient")
             return f"the value is right, its gradient is not: {text}"
     return ""
-
-
-_ORDINAL = ("", "first", "second", "third", "fourth", "fifth", "sixth")
 
 
 def copy_with_gradients(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -87,12 +76,16 @@ def _gradients(output: Any, inputs: tuple[Any, ...]) -> list[torch.Tensor]:
     outputs = [t for t in _tensors(output) if t.is_floating_point()]
     weights = [torch.rand(t.shape, generator=generator, dtype=t.dtype) for t in outputs]
     total = sum((t * w).sum() for t, w in zip(outputs, weights, strict=True))
-    leaves = [i for i in inputs if isinstance(i, torch.Tensor) and i.requires_grad]
+    leaves = [i for i in inputs if _is_leaf(i)]
     if not isinstance(total, torch.Tensor) or not total.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
     found = torch.autograd.grad(total, leaves, allow_unused=True)
     pairs = zip(found, leaves, strict=True)
     return [torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]
+
+
+def _is_leaf(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
@@ -103,6 +96,36 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(item)
     elif isinstance(value, Mapping):
         yield from _tensors(list(value.values()))
+
+
+def _differing_values(
+    answer: Any, target: Any, atol: float, rtol: float, part: str
+) -> str:
+    """The difference of two numbers, flags, texts or other single values."""
+    wanted = type(target).__name__
+    asked = f"{_a(wanted)} is asked for"
+    if isinstance(target, (bool, np.bool_)):
+        if not _is_flag(answer):
+            return f"your answer{part} is {_kind(answer)}, {asked}: use {wanted}(...)."
+        answer, target = bool(answer), bool(target)
+    elif isinstance(target, numbers.Real):
+        if not isinstance(answer, numbers.Real) or isinstance(answer, bool):
+            return f"your answer{part} is {_kind(answer)}, {asked}: use {wanted}(...)."
+        ours, theirs = float(answer), float(target)
+        near = math.isfinite(theirs) and abs(ours - theirs) <= atol + rtol * abs(theirs)
+        if near or ours == theirs or (math.isnan(ours) and math.isnan(theirs)):
+            return ""
+    elif not isinstance(answer, type(target)):
+        return f"your answer{part} is {_kind(answer)}, {asked}."
+    if answer == target:
+        return ""
+    return f"your answer{part} is {answer!r}, right is {target!r}."
+
+
+def _is_flag(value: Any) -> bool:
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return value.ndim == 0 and value.dtype in (torch.bool, np.bool_)
+    return isinstance(value, (bool, np.bool_))
 
 
 def _differing_containers(
@@ -140,34 +163,44 @@ def _differing_arrays(
     if answer.dtype != target.dtype:
         return f"the dtype of your answer{part} is {answer.dtype}, not {target.dtype}."
     ours, theirs = _float64(answer), _float64(target)
-    both_nan = np.isnan(ours) & np.isnan(theirs)
-    with np.errstate(invalid="ignore"):
-        gap = np.where(both_nan | (ours == theirs), 0.0, np.abs(ours - theirs))
-        wrong = ~(gap <= atol + rtol * np.abs(theirs)) & ~both_nan
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    with np.errstate(invalid="ignore"):  # inf - inf and 0 * inf, both sorted out
+        less = np.where(same, 0.0, ours - theirs)
+        allowed = atol + rtol * np.abs(theirs)
+    wrong = ~same & ~(np.isfinite(theirs) & (np.abs(less) <= allowed))
     if not wrong.any():
         return ""
-    return _describe_values(ours, theirs, gap, wrong, part)
-
-
-def _describe_values(
-    ours: np.ndarray, theirs: np.ndarray, gap: np.ndarray, wrong: np.ndarray, part: str
-) -> str:
-    gap = np.where(wrong, np.where(np.isnan(gap), np.inf, gap), -1.0)
+    gap = np.where(wrong, np.where(np.isnan(less), np.inf, np.abs(less)), -1.0)
     worst = np.unravel_index(int(gap.argmax()), gap.shape)
-    at = f" at [{', '.join(str(int(i)) for i in worst)}]" if worst else ""
-    bad = ours[wrong & ~np.isfinite(ours) & np.isfinite(theirs)].size
     lines = [
         f"the values of your answer{part} differ in {int(wrong.sum())} of {wrong.size} "
         f"places.",
-        f"  largest difference{at}: yours is {_number(ours[worst])}, right is "
-        f"{_number(theirs[worst])}",
+        _largest(ours[worst], theirs[worst], float(allowed[worst]), worst),
     ]
+    bad = ours[wrong & ~np.isfinite(ours) & np.isfinite(theirs)].size
     lines += [f"  {bad} of your values are NaN or infinite"] if bad else []
-    return "\n".join(lines + _side_by_side(ours, theirs, worst))
+    return "\n".join(lines + _side_by_side(ours, theirs, less, worst))
 
 
-def _side_by_side(ours: np.ndarray, theirs: np.ndarray, worst: tuple[Any, ...]) -> list:
-    """Target and answer as two columns of numbers, around the worst place."""
+def _largest(ours: float, theirs: float, allowed: float, worst: tuple[Any, ...]) -> str:
+    """The line about the worst place; the difference itself if rounding hides it."""
+    at = f" at [{', '.join(str(int(i)) for i in worst)}]" if worst else ""
+    mine, right = _number(ours), _number(theirs)
+    if mine != right:
+        return f"  largest difference{at}: yours is {mine}, right is {right}"
+    return (
+        f"  largest difference{at}: {_number(abs(ours - theirs))}, where right is "
+        f"about {right} (up to {_number(allowed)} passes)"
+    )
+
+
+def _side_by_side(
+    ours: np.ndarray, theirs: np.ndarray, less: np.ndarray, worst: tuple[Any, ...]
+) -> list[str]:
+    """Target and answer as two columns of numbers, around the worst place.
+
+    If both look the same, what one is less the other.
+    """
     if not worst:
         return []
     spans = [_window(int(i), n) for i, n in zip(worst, ours.shape, strict=True)][-2:]
@@ -175,7 +208,10 @@ def _side_by_side(ours: np.ndarray, theirs: np.ndarray, worst: tuple[Any, ...]) 
     shown = ", ".join(
         f"{s.start}:{s.stop}" if isinstance(s, slice) else str(int(s)) for s in index
     )
-    left, right = (_rows(np.atleast_2d(a[index])) for a in (theirs, ours))
+    parts = (np.atleast_2d(a[index]) for a in (theirs, ours, less))
+    left, right, between = (_rows(part) for part in parts)
+    if left == right:
+        return [f"  yours less right, at [{shown}]:", *(f"    {a}" for a in between)]
     width = max(len("right"), *(len(row) for row in left))
     lines = [f"  at [{shown}]:", f"    {'right':<{width}}   yours"]
     return lines + [f"    {a:<{width}}   {b}" for a, b in zip(left, right, strict=True)]
@@ -205,6 +241,8 @@ def _float64(array: Any) -> np.ndarray:
 
 
 def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
     if isinstance(value, torch.Tensor):
         return f"a torch.Tensor of shape {tuple(value.shape)}"
     if isinstance(value, (tuple, list, Mapping)):

@@ -1,6 +1,8 @@
 """Exercises of lesson 04: partial convolution."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -105,10 +107,12 @@ def _layer_cases() -> Cases:
     valid[..., :5, :5] = 0  # some windows are empty
     uneven = torch.stack([torch.ones(7, 9), torch.zeros(7, 9)]).expand(2, -1, -1, -1)
     spoiled = torch.where(valid == 1, x, float("nan"))
+    endless = torch.where(valid == 1, x, x.sign() * float("inf"))
     three, five = (numbers(4, 3, 3, 3), numbers(4)), (numbers(2, 2, 5, 5), numbers(2))
     return {
         "scattered, with empty windows": (x, valid, *three),
         "NaN under the hole": (spoiled, valid, *three),
+        "infinities under the hole": (endless, valid, *three),
         "one channel known, the other not": (turned, uneven.double(), *five),
         "a batch, odd sides, not contiguous": (
             turned,
@@ -163,6 +167,14 @@ def _infinite(
     known = F.conv2d(valid.detach(), torch.ones_like(weight[:1]), padding=side)
     y = total * (weight[0].numel() / known) + bias[:, None, None]
     return torch.where(known > 0, y, 0), (known > 0).to(x.dtype)
+
+
+def _without_nan(
+    x: Tensor, valid: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Right but for an infinity under the hole, which times 0 is NaN."""
+    multiplied = _wrong_layer(multiplied=True)
+    return multiplied(torch.where(x.isnan(), 0, x), valid, weight, bias)
 
 
 # ------------------------------------------------------------------------------- 04.3
@@ -274,9 +286,10 @@ def leaks(
     """
 
     def differs(hidden: float | torch.Tensor) -> bool:
-        first = layer(torch.where(valid == 1, x, 0), valid)
-        again = layer(torch.where(valid == 1, x, hidden), valid)
-        return not all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+        calls = [torch.where(valid == 1, x, value) for value in (0, hidden, 0)]
+        first, *later = (layer(call, valid) for call in calls)
+        pairs = [both for y in later for both in zip(first, y, strict=True)]
+        return not all(torch.equal(*both) for both in pairs)
 
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     finite = any(differs(value) for value in (0.5, -1.0, 1e3, 100 * noise.to(x.dtype)))
@@ -325,6 +338,18 @@ def _knows_nothing(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(valid), torch.zeros_like(valid)
 
 
+@dataclass
+class _Remembering:
+    """Selects, but what one call hides gets into the next. All of them are equal."""
+
+    before: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __call__(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        y, known = _selects(x, valid)
+        seen, self.before = self.before, torch.where(valid == 1, 0, x).sum()
+        return (y if seen is None else y + 0.01 * seen), known
+
+
 def _leak_cases() -> Cases:
     draw = torch.Generator().manual_seed(44)
     x = torch.rand(2, 2, 7, 8, generator=draw, dtype=torch.float64)
@@ -344,6 +369,7 @@ def _leak_cases() -> Cases:
         "not contiguous": (_multiplies, turned, some),
         "nothing known": (_reads_all, x, torch.zeros_like(valid)),
         "one that returns zeros": (_knows_nothing, x, valid),
+        "one that remembers what the call before hid": (_Remembering(), x, valid),
     }
 
 
@@ -385,6 +411,28 @@ def _no_nan_in_the_output(layer: Layer, x: Tensor, valid: Tensor) -> tuple[bool,
     return found, found
 
 
+def _each_call_afresh(layer: Layer, x: Tensor, valid: Tensor) -> tuple[bool, bool]:
+    return leaks(lambda *case: deepcopy(layer)(*case), x, valid)
+
+
+def _nan_first(layer: Layer, x: Tensor, valid: Tensor) -> tuple[bool, bool]:
+    """Nothing to remember yet in the call before NaN, and none after it."""
+    first = layer(torch.where(valid == 1, x, 0), valid)
+    again = layer(torch.where(valid == 1, x, float("nan")), valid)
+    same = all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    return leaks(layer, x, valid)[0], not same
+
+
+def _wrong_memory() -> Callable[..., tuple[bool, bool]]:
+    found: dict[str, tuple[bool, bool]] = {}
+
+    def answer(layer: Layer, x: Tensor, valid: Tensor) -> tuple[bool, bool]:
+        name = getattr(layer, "__name__", type(layer).__name__)
+        return found.setdefault(name, leaks(layer, x, valid))
+
+    return answer
+
+
 EXERCISES = (
     Exercise(
         "04.1",
@@ -423,6 +471,7 @@ EXERCISES = (
             "one validity for all channels": _wrong_layer(shared=True),
             "border not counted": _wrong_layer(border=True),
             "infinite on the way": _infinite,
+            "only NaN taken out": _without_nan,
             "swapped": lambda *case: partial_each(*case)[::-1],
         },
     ),
@@ -454,6 +503,9 @@ EXERCISES = (
             "no NaN": _wrong_leaks(nan=False),
             "by gradient": _by_gradient,
             "NaN in the output": _no_nan_in_the_output,
+            "a fresh copy of the layer for each call": _each_call_afresh,
+            "NaN tried first": _nan_first,
+            "a verdict kept for each layer": _wrong_memory(),
             "swapped": lambda *case: leaks(*case)[::-1],
             "never": lambda layer, x, valid: (False, False),
         },

@@ -1,0 +1,59 @@
+"""A time limit for an answer: a loop that never ends must not hang the notebook."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+AGAIN = 1.0  # seconds; the alarm rings on, in case an answer caught the first one
+DEBUGGERS = ("bdb", "pdb", "pydevd", "_pydevd_bundle")
+
+
+class TookTooLong(BaseException):
+    """The time is over. No ``Exception``, so that ``except Exception`` lets it pass."""
+
+
+def within(seconds: float, call: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``call(*arguments)``; raise ``TookTooLong`` inside it after ``seconds``.
+
+    There is no limit outside the main thread, on a system without SIGALRM, and once
+    the call waits in a debugger. What was set for SIGALRM before is set again after.
+    """
+    if not _can_ring():
+        return call(*arguments)
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, _ring)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+            return call(*arguments)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # once more, because the alarm may ring just before the line above
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:
+            rest = max(left - (time.monotonic() - started), 0.001)
+            signal.setitimer(signal.ITIMER_REAL, rest, interval)
+
+
+def _can_ring() -> bool:
+    """False also where a handler is set that Python could not set again."""
+    return (
+        hasattr(signal, "SIGALRM")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is not None
+    )
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] in DEBUGGERS:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        frame = frame.f_back
+    raise TookTooLong
