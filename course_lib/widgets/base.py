@@ -84,9 +84,9 @@ class CourseWidget(anywidget.AnyWidget):
         return data, metadata | {"image/png": {"alt": still.text}}
 
 
-def module(name: str) -> str:
-    """The ES module of one explorer: what all share, then its own part."""
-    parts = (STATIC / "common.js", STATIC / f"{name}.js")
+def module(*names: str) -> str:
+    """The ES module of one explorer: what all share, then its own parts, in order."""
+    parts = [STATIC / f"{name}.js" for name in ("common", *names)]
     return "\n".join(part.read_text("utf-8") for part in parts)
 
 

@@ -1,7 +1,7 @@
 """The discount explorer: how much each missing pixel counts in the loss (lesson 02)."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from course_lib.widgets.pixel_explorer import (
     viridis,
 )
 
-GAMMAS = (1, 0.99, 0.9, 0.7)  # one press each; the slider reaches all others
+# One press each, close where a step changes most; the slider reaches all others.
+GAMMAS = (0.7, 0.9, 0.92, 0.94, 0.95, 0.96, 0.98, 0.99, 1)
 LOWEST_GAMMA = 0.5  # of the slider
 RINGS = ((0, 1), (1, 2), (2, 4), (4, 8), (8, math.inf))  # low < distance <= high
 RING_LABELS = ("1", "2", "3–4", "5–8", "> 8")
@@ -75,7 +76,9 @@ class DiscountExplorer(PixelExplorer):
     or ``ContractError`` and then changes nothing.
     """
 
-    _esm = module("discount_explorer")
+    _esm = module("pixel_explorer", "discount_explorer")
+    asks: ClassVar = {"look": "look", "gamma": "set", "place": "set", "shape": "set"}
+    first_side = 0.235  # 30 of 128 pixels
     colours = traitlets.Bytes(read_only=True).tag(sync=True)
     controls = traitlets.Dict(read_only=True).tag(sync=True)
     weights_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
@@ -90,8 +93,7 @@ class DiscountExplorer(PixelExplorer):
         size: int = 128,
         title: str = "How much does a missing pixel count?",
     ) -> None:
-        super().__init__(title=title)
-        self._take_photo(image, size)
+        super().__init__(image, size=size, title=title, finite=True)
         self._asked: tuple[int, int] | None = None  # None: the deepest
         self._pattern, self._boxes = self._first_shapes()
         self.set_trait("colours", viridis().tobytes())
@@ -152,24 +154,6 @@ class DiscountExplorer(PixelExplorer):
         self._change(gamma, shape, box, asked, pattern)
         return self
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer the page: another gamma, another place of the hole, a pixel."""
-        match request.get("kind"):
-            case "gamma":
-                self.set(gamma=float(request["gamma"]))
-            case "place":
-                top, left, height, width = (int(n) for n in request["box"])
-                self.set(shape=request["shape"], box=(top, left, height, width))
-            case "shape":
-                self.set(shape=request["shape"])
-            case "look" if request["row"] is None:
-                self.look()
-            case "look":
-                self.look(int(request["row"]), int(request["column"]))
-            case kind:
-                raise WidgetError(f"The page asked for {kind!r}, which is unknown.")
-        return {}
-
     def still(self) -> Picture:
         """The weights over the photo, and the row of the asked pixel as a chart."""
         shown, width = self.shown, self.width
@@ -220,7 +204,6 @@ class DiscountExplorer(PixelExplorer):
     def _first_shapes(self) -> tuple[Tensor, dict[str, Box]]:
         """A square and a stroke, both in the middle."""
         height, width = self.height, self.width
-        side = max(1, round(0.235 * min(height, width)))  # 30 of 128 pixels
         generator = torch.Generator().manual_seed(STROKES_SEED)
         room = (max(1, round(0.6 * height)), max(1, round(0.6 * width)))
         for _ in range(50):  # one that is whole: not cut at the border
@@ -231,7 +214,7 @@ class DiscountExplorer(PixelExplorer):
                 break
         top, left, tall, wide = box_of(drawn)
         boxes = {
-            "rectangle": ((height - side) // 2, (width - side) // 2, side, side),
+            "rectangle": box_of(self._hole),
             "free-form": ((height - tall) // 2, (width - wide) // 2, tall, wide),
         }
         return drawn[0, 0, top : top + tall, left : left + wide], boxes

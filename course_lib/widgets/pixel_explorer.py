@@ -1,21 +1,22 @@
 """What explorers share that ask about one pixel of a photo with a hole (lesson 02).
 
-The photo, the checks of a pixel, the colours of a field, and the chart of one row that
-the stills show.
+The photo, the hole, the requests of the page, the colours of a field, and the chart of
+one row that the stills show. CONTRIBUTING.md says how a new explorer takes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from torch import Tensor, nn
 
-from course_lib import photos
+from course_lib import photos, zoo
 from course_lib.pictures import QUERY, to_pixels
-from course_lib.tensors import check_image
+from course_lib.tensors import check_image, check_pair
 from course_lib.widgets.base import CourseWidget, WidgetError
 
 PHOTO = "lincolnmemorial"
@@ -23,17 +24,50 @@ STILL = 256  # pixels a side of each picture in the still
 INK, GREY = (40, 44, 52), (150, 156, 168)
 
 
-class PixelExplorer(CourseWidget):
-    """A photo, a hole, and the pixel that is asked about.
+PROTOCOL = {"kind", "view", "seq", "binary"}  # of a request: not for its method
 
-    A subclass makes the hole and fills ``shown``, the facts on show.
+
+class PixelExplorer(CourseWidget):
+    """A photo, a hole, and the pixel that is asked about: the base of an explorer.
+
+    ``image``: ``(1, 3, H, W)`` in ``[0, 1]``, used as it is, or the name of a bundled
+    photo, of which the central square is shown at ``size``; ``finite=False`` allows
+    anything under the hole. ``hole``: ``(1, 1, H, W)``, 1 = missing; by default a
+    square in the middle. Raises ``ContractError`` when they do not fit.
+
+    A subclass fills ``shown``, the facts on show, writes ``look`` and says in ``asks``
+    which method answers which request of the page; what a request holds are its
+    arguments.
     """
 
+    asks: ClassVar[Mapping[str, str]] = {"look": "look"}
+    first_side: ClassVar[float] = 0.3  # of the default hole, a share of the photo's
     height = traitlets.Int(read_only=True).tag(sync=True)
     width = traitlets.Int(read_only=True).tag(sync=True)
     image_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
     hole_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
     shown = traitlets.Dict(read_only=True).tag(sync=True)
+
+    def __init__(
+        self,
+        image: Tensor | str | None,
+        hole: Tensor | None = None,
+        *,
+        size: int,
+        title: str,
+        finite: bool = False,
+    ) -> None:
+        super().__init__(title=title)
+        if not isinstance(image, Tensor):
+            image = photos.square(photos.load(image or PHOTO), size)
+        self._image = check_image(image, finite=finite)[:1].detach().float().cpu()
+        self.set_trait("height", self._image.shape[-2])
+        self.set_trait("width", self._image.shape[-1])
+        self.set_trait("image_bytes", to_pixels(self._image).tobytes())
+        hole = self._first_hole() if hole is None else hole[:1].detach().float().cpu()
+        check_pair(self._image, hole)
+        self._hole = hole
+        self.set_trait("hole_bytes", hole.byte().numpy().tobytes())
 
     @property
     def image(self) -> Tensor:
@@ -45,19 +79,21 @@ class PixelExplorer(CourseWidget):
         """The hole on show, ``(1, 1, H, W)``, 1 = missing."""
         return self._hole
 
-    def _take_photo(
-        self, image: Tensor | str | None, size: int, *, finite: bool = True
-    ) -> None:
-        """A picture is used as it is, of a named photo the central square.
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer the page by the method that ``asks`` names."""
+        kind = str(request.get("kind"))
+        if kind not in self.asks:
+            raise WidgetError(f"The page asked for {kind!r}, which is unknown.")
+        given = {name: v for name, v in request.items() if name not in PROTOCOL}
+        getattr(self, self.asks[kind])(**given)
+        return {}
 
-        ``finite=False`` allows anything under a hole.
-        """
-        if not isinstance(image, Tensor):
-            image = photos.square(photos.load(image or PHOTO), size)
-        self._image = check_image(image, finite=finite)[:1].detach().float().cpu()
-        self.set_trait("height", self._image.shape[-2])
-        self.set_trait("width", self._image.shape[-1])
-        self.set_trait("image_bytes", to_pixels(self._image).tobytes())
+    def _first_hole(self) -> Tensor:
+        hole = torch.zeros(1, 1, self.height, self.width)
+        side = max(1, round(self.first_side * min(self.height, self.width)))
+        top, left = (self.height - side) // 2, (self.width - side) // 2
+        hole[..., top : top + side, left : left + side] = 1
+        return hole
 
     def _check_pixel(self, row: int, column: int) -> None:
         for name, value, size in (
@@ -66,6 +102,11 @@ class PixelExplorer(CourseWidget):
         ):
             if not 0 <= value < size:
                 raise WidgetError(f"{name} {value} is not between 0 and {size - 1}")
+
+
+def loaded(network: nn.Module | str) -> nn.Module:
+    """A network as it is, or the shipped one of a name."""
+    return zoo.load(network) if isinstance(network, str) else network
 
 
 @lru_cache(1)

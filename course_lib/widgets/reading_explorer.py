@@ -5,7 +5,7 @@ Lesson 03 builds its measures; the lessons after it compare their layers with it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 import traitlets
 from torch import Tensor, nn
 
-from course_lib import holes, zoo
+from course_lib import holes
 from course_lib.networks.reading import evaluating, influence, receptive_field
 from course_lib.pictures import Picture, grid, hatched, to_pixels
-from course_lib.tensors import ContractError, check_pair, composite, hide
+from course_lib.tensors import ContractError, composite, hide
 from course_lib.widgets.base import WidgetError, module
 from course_lib.widgets.pixel_explorer import (
     STILL,
@@ -24,6 +24,7 @@ from course_lib.widgets.pixel_explorer import (
     chart,
     dimmed,
     framed,
+    loaded,
     marked,
 )
 
@@ -52,7 +53,8 @@ class ReadingExplorer(PixelExplorer):
     cell. Raises ``WidgetError`` or ``ContractError`` and then changes nothing.
     """
 
-    _esm = module("reading_explorer")
+    _esm = module("pixel_explorer", "reading_explorer")
+    asks: ClassVar = {"look": "look", "sweep": "sweep"}
     controls = traitlets.Dict(read_only=True).tag(sync=True)
     influence_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
     given_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
@@ -69,15 +71,11 @@ class ReadingExplorer(PixelExplorer):
         size: int = 128,
         title: str = "What does this pixel read?",
     ) -> None:
-        super().__init__(title=title)
-        self._network = zoo.load(network) if isinstance(network, str) else network
-        self._take_photo(image, size, finite=False)
-        hole = self._first_hole() if hole is None else hole[:1].detach().float().cpu()
-        check_pair(self._image, hole)
-        if not hole.any() or hole.all():
+        super().__init__(image, hole, size=size, title=title)
+        self._network = loaded(network)
+        if not self._hole.any() or self._hole.all():
             raise WidgetError("The hole must leave something known and something not.")
-        self._hole, self._distance = hole, holes.distance(hole)
-        self.set_trait("hole_bytes", hole.byte().numpy().tobytes())
+        self._distance = holes.distance(self._hole)
         trained = getattr(self._network, "fill", None)
         self._trained = float(trained) if trained is not None else None
         self._plain = self._answer_to(self._trained)
@@ -137,19 +135,6 @@ class ReadingExplorer(PixelExplorer):
             self.set_trait("changes", found)
         self._change(self.shown["row"], self.shown["column"], fill)
         return self
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer the page: another pixel, another fill."""
-        match request.get("kind"):
-            case "look" if request["row"] is None:
-                self.look()
-            case "look":
-                self.look(int(request["row"]), int(request["column"]))
-            case "sweep":
-                self.sweep(request["fill"])
-            case kind:
-                raise WidgetError(f"The page asked for {kind!r}, which is unknown.")
-        return {}
 
     def still(self) -> Picture:
         """What the pixel reads and the answer; with another fill, what it changes."""
@@ -214,13 +199,6 @@ class ReadingExplorer(PixelExplorer):
         return text + ")"
 
     # ---- asking the network -------------------------------------------------------
-
-    def _first_hole(self) -> Tensor:
-        hole = torch.zeros(1, 1, self.height, self.width)
-        side = max(1, round(0.3 * min(self.height, self.width)))
-        top, left = (self.height - side) // 2, (self.width - side) // 2
-        hole[..., top : top + side, left : left + side] = 1
-        return hole
 
     def _deepest(self) -> tuple[int, int]:
         row, column = divmod(int(self._distance.argmax()), self.width)

@@ -4,7 +4,7 @@ Lesson 04 builds partial convolution with it.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,11 +13,16 @@ import traitlets
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from course_lib import zoo
 from course_lib.pictures import QUERY, READ, WRONG, Picture, grid, hatched, to_pixels
-from course_lib.tensors import check_pair, hide
+from course_lib.tensors import hide
 from course_lib.widgets.base import WidgetError, module
-from course_lib.widgets.pixel_explorer import INK, PixelExplorer, dimmed, marked
+from course_lib.widgets.pixel_explorer import (
+    INK,
+    PixelExplorer,
+    dimmed,
+    loaded,
+    marked,
+)
 from course_lib.widgets.window_reading import (
     GREY,
     KNOWN,
@@ -47,7 +52,9 @@ class WindowExplorer(PixelExplorer):
     then changes nothing.
     """
 
-    _esm = module("window_explorer")
+    _esm = module("pixel_explorer", "window_explorer")
+    asks: ClassVar = {"look": "look", "layer": "layer", "channel": "look"}
+    first_side = 0.5  # the U-Net needs four layers to close it
     layer_facts: traitlets.List[dict[str, Any]] = traitlets.List(read_only=True).tag(
         sync=True
     )
@@ -63,13 +70,9 @@ class WindowExplorer(PixelExplorer):
         size: int = 128,
         title: str = "What does this window know?",
     ) -> None:
-        super().__init__(title=title)
-        network = zoo.load(network) if isinstance(network, str) else network
-        self._take_photo(image, size, finite=False)
-        hole = self._first_hole() if hole is None else hole[:1].detach().float().cpu()
-        check_pair(self._image, hole)
-        self._hole, self._given = hole, hide(self._image, hole, GREY)
-        self._layers = record_layers(network, self._image, hole)
+        super().__init__(image, hole, size=size, title=title)
+        self._given = hide(self._image, self._hole, GREY)
+        self._layers = record_layers(loaded(network), self._image, self._hole)
         self._publish()
         self._middle = self._middle_of_hole()
         self._anchor = self._middle  # the asked place
@@ -110,21 +113,6 @@ class WindowExplorer(PixelExplorer):
         index = self._find(name)
         self._change(index, *self._there(index), None)
         return self
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer the page: another layer, pixel or output channel."""
-        match request.get("kind"):
-            case "layer":
-                self.layer(self._layers[int(request["index"])].name)
-            case "look" if request["row"] is None:
-                self.look()
-            case "look":
-                self.look(None, int(request["row"]), int(request["column"]))
-            case "channel":
-                self.look(channel=int(request["channel"]))
-            case kind:
-                raise WidgetError(f"The page asked for {kind!r}, which is unknown.")
-        return {}
 
     def still(self) -> Picture:
         """The hole and how it closes along the encoder; the asked window below."""
@@ -208,14 +196,6 @@ class WindowExplorer(PixelExplorer):
 
     # ---- places -------------------------------------------------------------------
 
-    def _first_hole(self) -> Tensor:
-        """Large enough that the U-Net needs four layers to close it."""
-        hole = torch.zeros(1, 1, self.height, self.width)
-        side = max(1, round(0.5 * min(self.height, self.width)))
-        top, left = (self.height - side) // 2, (self.width - side) // 2
-        hole[..., top : top + side, left : left + side] = 1
-        return hole
-
     def _middle_of_hole(self) -> tuple[float, float]:
         """In shares of the picture; of the picture when nothing is missing."""
         found = self._hole[0, 0].nonzero().double() + 0.5
@@ -278,7 +258,6 @@ class WindowExplorer(PixelExplorer):
         self.set_trait("layer_facts", facts)
         self.set_trait("maps_bytes", b"".join(maps))
         self.set_trait("given_bytes", to_pixels(self._given).tobytes())
-        self.set_trait("hole_bytes", self._hole.byte().numpy().tobytes())
 
     def _change(self, index: int, row: int, column: int, channel: int | None) -> None:
         """Take a whole new state; nothing changes when a part of it is wrong."""

@@ -201,7 +201,7 @@ def test_the_page_asks_what_python_asks(explorer, make_view):
     view = make_view(explorer)
     assert "error" not in view.ask("look", row=5, column=6)
     assert place(explorer) == ("encoder.0", 5, 6)
-    assert "error" not in view.ask("layer", index=1)
+    assert "error" not in view.ask("layer", name="encoder.1")
     assert place(explorer) == ("encoder.1", 2, 3)
     assert "error" not in view.ask("channel", channel=6)
     assert explorer.shown["channel"] == 6

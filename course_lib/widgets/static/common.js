@@ -25,6 +25,11 @@ function shape(tag, attributes, text = "") {
 
 /** A plain box of a class, with what lies in it. */
 const div = (name, ...parts) => element("div", { class: name }, ...parts);
+/** A column of a card below its caption, a text or several parts. */
+const column = (caption, ...parts) =>
+  div("iw-col", div("iw-cap", ...[caption].flat()), ...parts);
+/** An entry of a legend; the sign of each class is in style.css. */
+const key = (name, text) => element("span", { class: `iw-key ${name}` }, text);
 const clip = (value, low, high) => Math.max(low, Math.min(high, value));
 const ARROWS = {
   ArrowLeft: [-1, 0],
@@ -85,6 +90,13 @@ function choice(name, options, onPick) {
   const show = (value) =>
     inputs.forEach((input, key) => (input.checked = key === value));
   return { row, show };
+}
+
+/** The same as one bar of buttons. */
+function segment(name, options, onPick) {
+  const made = choice(name, options, onPick);
+  made.row.className = "iw-seg";
+  return made;
 }
 
 /** Sliders by name; `spoken(control, value)` is what one says beside itself. */
@@ -151,6 +163,26 @@ function showFacts(list, rows) {
   );
 }
 
+/**
+ * Rows of a name, a bar and its number. `share` is the bar's length; `line` stands
+ * across it, `below` draws it to the left of a middle, `more` is a second number.
+ */
+function showBars(box, rows) {
+  box.replaceChildren(...rows.flatMap(barRow));
+}
+
+function barRow({ name, share, line, below, value, testid, more, now }) {
+  const bar = element("span", { class: below ? "bar below" : "bar" });
+  bar.style.setProperty("--weight", `${100 * share}%`);
+  if (line !== undefined) bar.style.setProperty("--pixels", `${100 * line}%`);
+  return [
+    element("span", { class: now && "now" }, name),
+    bar,
+    element("b", { "data-testid": testid }, value),
+    ...(more === undefined ? [] : [element("span", {}, more)]),
+  ];
+}
+
 /** Where a pointer is, in pixels of the picture that a canvas shows. */
 function pointOf(event, canvas, width, height) {
   const place = canvas.getBoundingClientRect();
@@ -212,6 +244,10 @@ const holeLook = {
   stripe: "rgba(255, 255, 255, 0.42)",
 };
 const rimColour = "#ffb454";
+const YELLOW = "#ffd84d"; // what was asked
+const TEAL = [22, 194, 176]; // what is read
+const WRONG = [255, 107, 74];
+const DARK = "rgba(10, 12, 20, 0.85)"; // the rim of each sign
 
 /** Draw a hole (one byte a pixel, 1 = missing) as dark glass, hatched and rimmed. */
 function drawHole(context, hole, width, height) {
@@ -282,206 +318,6 @@ function drawTicks(pen, x, y, radius, line) {
   }
 }
 
-/** Mark the pixel that is asked about: a yellow ring with four ticks. */
-function drawQuery(pen, row, column, width) {
-  const [scale, line] = [pen.canvas.width / width, pen.canvas.width / 360];
-  const [x, y, radius] = [(column + 0.5) * scale, (row + 0.5) * scale, 5 * line];
-  for (const [ink, thick] of [
-    ["rgba(10, 12, 20, 0.85)", 4],
-    ["#ffd84d", 2],
-  ]) {
-    pen.strokeStyle = ink;
-    pen.lineWidth = thick * line;
-    pen.beginPath();
-    pen.arc(x, y, radius, 0, 7);
-    drawTicks(pen, x, y, radius - line, line);
-    pen.stroke();
-  }
-}
-
-/** A canvas from one RGBA colour a pixel: `colour(i)` gives it or null for clear. */
-function paintedCanvas(width, height, colour) {
-  const canvas = element("canvas", { width, height });
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    const rgba = colour(i);
-    if (rgba) picture.data.set(rgba, 4 * i);
-  }
-  context.putImageData(picture, 0, 0);
-  return canvas;
-}
-
-/** The photo pale and dark, as the ground for something more important. */
-function dimmedCanvas(view, width, height) {
-  const rgb = bytesOf(view);
-  return paintedCanvas(width, height, (i) => {
-    const [r, g, b] = rgb.subarray(3 * i, 3 * i + 3);
-    const grey = 0.3 * r + 0.59 * g + 0.11 * b;
-    return [...[r, g, b].map((c) => 0.5 * (0.4 * c + 0.6 * grey) + 14), 255];
-  });
-}
-
-/** A photo that asks about its pixels: press, drag, or move by the arrow keys. */
-class PixelCanvas {
-  constructor({ testid, label, onAsk }) {
-    this.onAsk = onAsk; // (row, column), or nulls for the deepest pixel of the hole
-    this.held = null; // the id of the pointer that asks now
-    this.canvas = element("canvas", {
-      class: "iw-canvas iw-field-view",
-      tabindex: "0",
-      role: "application",
-      "aria-label": label,
-      "data-testid": testid,
-    });
-    this.draw = oncePerFrame(() => this.drawNow());
-    this.canvas.addEventListener("keydown", (event) => this.keyDown(event));
-    this.listen();
-  }
-
-  /** Everything on show: `width`, `height`, `row`, `column`, and `paint(pen)`. */
-  show(state) {
-    Object.assign(this, state);
-    this.canvas.style.aspectRatio = `${this.width} / ${this.height}`;
-    this.draw();
-  }
-
-  listen() {
-    const { canvas } = this;
-    canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || this.held !== null) return;
-      this.grab(event);
-      this.held = event.pointerId;
-      this.askAt(event);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (this.held === event.pointerId) this.askAt(event);
-    });
-    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      canvas.addEventListener(name, () => (this.held = null));
-    }
-  }
-
-  grab(event) {
-    this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.focus({ preventScroll: true });
-  }
-
-  point(event) {
-    return pointOf(event, this.canvas, this.width, this.height);
-  }
-
-  askAt(event) {
-    const [x, y] = this.point(event);
-    this.ask(Math.floor(y), Math.floor(x));
-  }
-
-  ask(row, column) {
-    const place = [clip(row, 0, this.height - 1), clip(column, 0, this.width - 1)];
-    if (place[0] === this.row && place[1] === this.column) return;
-    [this.row, this.column] = place;
-    this.draw();
-    this.onAsk(...place);
-  }
-
-  keyDown(event) {
-    const step = ARROWS[event.key];
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!step && event.key !== "Home") return;
-    event.preventDefault();
-    if (step) this.step(step, event.shiftKey);
-    else this.onAsk(null, null);
-  }
-
-  step([across, down], far) {
-    const by = far ? 8 : 1;
-    this.ask(this.row + by * down, this.column + by * across);
-  }
-
-  drawNow() {
-    if (!this.paint || !this.canvas.width) return;
-    const pen = this.canvas.getContext("2d");
-    this.paint(pen);
-    drawQuery(pen, this.row, this.column, this.width);
-  }
-}
-
-/** Draw a picture over a whole canvas; `sharp` keeps its pixels square. */
-function drawWhole(pen, picture, sharp = false) {
-  pen.imageSmoothingEnabled = !sharp;
-  pen.drawImage(picture, 0, 0, pen.canvas.width, pen.canvas.height);
-}
-
-/** One row of a field as an SVG chart: a bar a pixel, and where the asked one is. */
-class RowChart {
-  constructor(size, testid) {
-    this.size = size; // width, height, left, right, top, base
-    this.svg = shape("svg", {
-      class: "iw-chart",
-      viewBox: `0 0 ${size.width} ${size.height}`,
-      role: "img",
-      "data-testid": testid,
-    });
-  }
-
-  /** Show the columns from `first` to before `last`. */
-  zoom(first, last) {
-    const { width, left, right } = this.size;
-    Object.assign(this, { first, last, step: (width - left - right) / (last - first) });
-  }
-
-  x = (column) => this.size.left + (column - this.first) * this.step;
-  y = (value) => this.size.base - value * (this.size.base - this.size.top);
-
-  /** Lines across at `[value, text]`, and numbers of columns below. */
-  axes(levels) {
-    const { left, right, width, base } = this.size;
-    const lines = levels.flatMap(([value, text]) => [
-      shape("path", { class: "grid", d: `M${left} ${this.y(value)}H${width - right}` }),
-      shape("text", { class: "scale", x: left - 6, y: this.y(value) + 3.5 }, text),
-    ]);
-    const columns = [0, 0.25, 0.5, 0.75, 1].map((share) => {
-      const column = Math.round(this.first + share * (this.last - this.first - 1));
-      return shape("text", { x: this.x(column + 0.5), y: base + 14 }, column);
-    });
-    const middle = { x: (left + width) / 2, y: base + 29 };
-    return [...lines, ...columns, shape("text", middle, "column of the photo")];
-  }
-
-  bar(column, value, name, fill = "") {
-    const place = { x: this.x(column), y: this.y(value) };
-    const extent = { width: this.step, height: this.y(0) - this.y(value) };
-    return shape("rect", { class: name, fill, ...place, ...extent });
-  }
-
-  /** A bar for each column on show, made by `make(column)`. */
-  bars(make) {
-    return Array.from({ length: this.last - this.first }, (_, n) => make(this.first + n));
-  }
-
-  marker(column) {
-    const x = this.x(column + 0.5);
-    const made = shape("g", { class: "marker" });
-    made.append(
-      shape("path", { class: "stem", d: `M${x} 16V${this.size.base}` }),
-      shape("path", { class: "head", d: `M${x - 6} 4h12l-6 11z` }),
-    );
-    return made;
-  }
-}
-
-/** `make(view, …)`, made again only when the bytes of a trait are others. */
-function kept(make) {
-  let [last, made] = [null, null];
-  return (view, ...rest) => {
-    if (view !== last) [last, made] = [view, make(view, ...rest)];
-    return made;
-  };
-}
-
-/** Float32 values of a binary trait, copied so that they are aligned. */
-const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
-
 /**
  * Asks Python, one request at a time. `ask(kind, build)`: while a request is under way
  * only the newest of each kind waits, and `build` is called when it is sent, so work
@@ -533,3 +369,64 @@ function asker(model, root, { onAnswer, onError, onWait }) {
   };
   return { ask, stop, idle: () => current === null };
 }
+
+/**
+ * The card of an explorer, kept in step with Python. A subclass writes `build`, which
+ * makes the parts and fills `this.body`, and `showAll`, which shows what Python says
+ * now; after an error it shows the last good state again.
+ */
+class Explorer {
+  constructor(model, el, hint) {
+    this.model = model;
+    this.stops = [];
+    Object.assign(this, card(model.get("title"), hint));
+    this.asker = asker(model, this.root, {
+      onAnswer: () => this.showAll(),
+      onError: (text) => {
+        this.showAll();
+        this.say(text, "bad");
+      },
+      onWait: (_, long) => long && this.say("Still waiting for Python.", "wait"),
+    });
+    this.build();
+    el.append(this.root);
+    this.showAll();
+    const onShown = () => this.asker.idle() && this.showAll();
+    model.on("change:shown", onShown);
+    this.stops.push(this.asker.stop, () => model.off("change:shown", onShown));
+  }
+
+  /** The facts on show, as Python wrote them. */
+  get shown() {
+    return this.model.get("shown");
+  }
+
+  /** Ask Python; of each kind only the newest waits while it answers. */
+  ask(kind, values = {}) {
+    this.asker.ask(kind, () => values);
+  }
+
+  /** Keep `view.canvas` sharp; `view.draw` comes from `oncePerFrame`. */
+  watch(view) {
+    this.stops.push(keepSharp(view.canvas, () => view.drawNow()), view.draw.stop);
+    return view;
+  }
+
+  /** Write facts on the card, where a test and a style find them. */
+  mark(facts) {
+    for (const [name, value] of Object.entries(facts))
+      this.root.dataset[name] = String(value);
+  }
+
+  stop() {
+    this.stops.forEach((stop) => stop());
+  }
+}
+
+/** What a module of an explorer exports. */
+const shownBy = (Kind, hint) => ({
+  render({ model, el }) {
+    const explorer = new Kind(model, el, hint);
+    return () => explorer.stop();
+  },
+});

@@ -11,7 +11,6 @@ const VIEWS = [
 ];
 const CHART = { width: 380, height: 242, left: 30, right: 6, top: 26, base: 208 };
 const MARGIN = 9; // known pixels beside the hole in the chart
-const WRONG = [255, 107, 74];
 const NEAR = { mouse: 7, touch: 16 }; // how far from an edge still grips it, in pixels
 const CLICK = 4; // pixels that a click may move without becoming a drag
 
@@ -240,29 +239,18 @@ class Profile extends RowChart {
 }
 
 /** The whole card: keeps gamma, the hole, the pictures and the facts in step. */
-class DiscountExplorer {
-  constructor(model, el) {
-    this.model = model;
-    this.view = "ours";
-    Object.assign(this, card(model.get("title"), DISCOUNT_HINT));
+class DiscountExplorer extends PixelExplorer {
+  build() {
+    this.weighed = "ours";
     this.makeControls();
     this.makeViews();
     this.layOut();
-    el.append(this.root);
-    this.asker = asker(model, this.root, {
-      onAnswer: () => this.showAll(),
-      onError: (text) => {
-        this.showAll();
-        this.say(text, "bad");
-      },
-      onWait: (_, long) => long && this.say("Still waiting for Python.", "wait"),
-    });
-    this.follow();
+    this.views.show(this.weighed);
   }
 
   makeControls() {
     const { gammas, low, shapes } = this.model.get("controls");
-    const [height, width] = [this.model.get("height"), this.model.get("width")];
+    const { height, width } = this;
     this.gamma = new Sliders(
       () => this.askGamma(this.gamma.values.gamma),
       (_, value) => String(value),
@@ -270,13 +258,12 @@ class DiscountExplorer {
     const range = { name: "gamma", label: "Discount γ", low, high: 1, step: 0.01 };
     this.gamma.list([range]);
     const preset = (value) => ({ value, label: String(value), testid: `gamma-${value}` });
-    this.presets = choice("gamma", gammas.map(preset), (value) => this.askGamma(value));
+    this.presets = segment("gamma", gammas.map(preset), (value) => this.askGamma(value));
     const forms = shapes.map((value) => ({ value, label: value, testid: value }));
-    this.form = choice("shape of the hole", forms, (form) =>
-      this.asker.ask("shape", () => ({ shape: form })),
+    this.form = segment("shape of the hole", forms, (form) =>
+      this.ask("shape", { shape: form }),
     );
-    this.views = choice("weights on show", VIEWS, (view) => this.pickView(view));
-    for (const { row } of [this.presets, this.form, this.views]) row.className = "iw-seg";
+    this.views = segment("weights on show", VIEWS, (view) => this.pickView(view));
     this.sides = new Sliders(() => this.resize(), (_, value) => `${value} px`);
     this.sides.list([
       { name: "height", label: "Height", low: 1, high: height, step: 1 },
@@ -285,10 +272,16 @@ class DiscountExplorer {
   }
 
   makeViews() {
-    this.stage = new WeightCanvas({
-      onAsk: (row, column) => this.asker.ask("look", () => ({ row, column })),
-      onPlace: (box) => this.askPlace(box),
-    });
+    const onAsk = (row, column) => this.ask("look", { row, column });
+    const onPlace = (box) => this.askPlace(box);
+    this.stage = this.watch(new WeightCanvas({ onAsk, onPlace }));
+    const colours = bytesOf(this.model.get("colours"));
+    this.colour = (weight) => {
+      const k = 3 * Math.round(255 * clip(weight, 0, 1));
+      return [colours[k], colours[k + 1], colours[k + 2]];
+    };
+    const { width, height } = this;
+    this.ground = dimmedCanvas(this.model.get("image_bytes"), width, height);
     this.profile = new Profile(CHART, "profile");
     this.facts = element("dl", { class: "iw-facts" });
     this.rings = element("div", { class: "iw-rings", "data-testid": "rings" });
@@ -299,11 +292,9 @@ class DiscountExplorer {
   }
 
   layOut() {
-    const key = (name, text) => element("span", { class: `iw-key ${name}` }, text);
     const bar = div("iw-scale-row", this.scaleLow, this.scale, this.scaleHigh);
-    const left = div(
-      "iw-col",
-      div("iw-cap", "What each missing pixel weighs"),
+    const left = column(
+      "What each missing pixel weighs",
       this.stage.canvas,
       bar,
       this.scaleName,
@@ -316,29 +307,12 @@ class DiscountExplorer {
       key("code", "published code"),
     );
     this.rowName = element("span", {});
-    const right = div(
-      "iw-col",
-      div("iw-cap", this.rowName),
-      this.profile.svg,
-      keys,
-      this.facts,
-    );
+    const right = column(this.rowName, this.profile.svg, keys, this.facts);
     this.moving = div("iw-hint", "Drag it in the photo, or Shift + arrows.");
-    const place = div(
-      "iw-col",
-      div("iw-cap", "The hole"),
-      this.form.row,
-      this.sides.box,
-      this.moving,
-    );
+    const place = column("The hole", this.form.row, this.sides.box, this.moving);
     const about =
       "Bar: a ring's share of the hole's weight. Upright line: its share of the pixels.";
-    const share = div(
-      "iw-col",
-      div("iw-cap", "Who holds the weight?"),
-      this.rings,
-      div("iw-hint", about),
-    );
+    const share = column("Who holds the weight?", this.rings, div("iw-hint", about));
     this.gamma.box.classList.add("iw-wide");
     this.body.append(
       div("iw-row", this.gamma.box, this.presets.row),
@@ -347,49 +321,23 @@ class DiscountExplorer {
     );
   }
 
-  follow() {
-    const { model } = this;
-    const colours = bytesOf(model.get("colours"));
-    this.colour = (weight) => {
-      const k = 3 * Math.round(255 * clip(weight, 0, 1));
-      return [colours[k], colours[k + 1], colours[k + 2]];
-    };
-    const size = [model.get("width"), model.get("height")];
-    this.ground = dimmedCanvas(model.get("image_bytes"), ...size);
-    this.views.show(this.view);
-    this.showAll();
-    const onShown = () => this.asker.idle() && this.showAll();
-    model.on("change:shown", onShown);
-    const stops = [
-      () => model.off("change:shown", onShown),
-      keepSharp(this.stage.canvas, () => this.stage.drawNow()),
-      this.asker.stop,
-      this.stage.draw.stop,
-    ];
-    this.stop = () => stops.forEach((stop) => stop());
-  }
-
   // ---- what Python says ----
 
   showAll() {
-    const { model } = this;
-    const shown = model.get("shown");
-    this.hole = bytesOf(model.get("hole_bytes"));
+    const { model, shown, hole, width, colour } = this;
     this.weights = floatsOf(model.get("weights_bytes"));
     this.published = floatsOf(model.get("code_bytes"));
     this.showGamma(shown.gamma);
     this.showPlace(shown);
     this.showField(shown);
     this.rowName.textContent = `Weights along row ${shown.row}`;
-    const { hole, weights, published, colour } = this;
-    const width = model.get("width");
+    const { weights, published } = this;
     this.profile.show({ shown, hole, weights, published, colour, width });
     this.showRings(shown.rings);
     showFacts(this.facts, factRows(shown));
     this.say(this.sentence(shown));
-    for (const name of ["gamma", "row", "column", "pixels"])
-      this.root.dataset[name] = String(shown[name]);
-    this.root.dataset.box = shown.box.join(" ");
+    const { gamma, row, column: across, pixels, box } = shown;
+    this.mark({ gamma, row, column: across, pixels, box: box.join(" ") });
   }
 
   showGamma(gamma) {
@@ -404,9 +352,10 @@ class DiscountExplorer {
   }
 
   showField(shown) {
-    const [width, height] = [this.model.get("width"), this.model.get("height")];
-    const state = { width, height, hole: this.hole, ground: this.ground };
-    state.field = paintedCanvas(width, height, (i) => this.pixel(i, shown.code.most));
+    const { width, height, hole, ground } = this;
+    const state = { width, height, hole, ground };
+    const colour = (i) => this.pixel(i, hole[i], shown.code.most);
+    state.field = paintedCanvas(width, height, colour);
     state.resizable = shown.shape === "rectangle";
     const moving = this.stage.held?.moved && this.stage.held.grip !== null;
     if (!moving) state.box = shown.box;
@@ -415,25 +364,21 @@ class DiscountExplorer {
   }
 
   /** The colour of a pixel in the view on show; null where the photo is seen. */
-  pixel(i, most) {
-    const [missing, ours, code] = [this.hole[i], this.weights[i], this.published[i]];
-    if (this.view === "ours") return missing ? [...this.colour(ours), 255] : null;
-    if (this.view === "code")
+  pixel(i, missing, most) {
+    const [ours, code] = [this.weights[i], this.published[i]];
+    if (this.weighed === "ours") return missing ? [...this.colour(ours), 255] : null;
+    if (this.weighed === "code")
       return Number.isNaN(code) ? null : [...this.colour(code), 255];
     if (!missing) return Number.isNaN(code) ? null : [...WRONG, 255];
     const gap = Math.abs(code - ours);
-    return this.mixed(most > 1e-6 ? gap / most : 0);
-  }
-
-  mixed(share) {
-    return [...WRONG.map((c, k) => share * c + (1 - share) * [22, 26, 38][k]), 255];
+    return heat(most > 1e-6 ? gap / most : 0);
   }
 
   showScale({ most, known }) {
-    const gap = this.view === "gap";
+    const gap = this.weighed === "gap";
     const pen = this.scale.getContext("2d");
     for (let k = 0; k < 256; k++) {
-      const [r, g, b] = gap ? this.mixed(k / 255) : this.colour(k / 255);
+      const [r, g, b] = gap ? heat(k / 255) : this.colour(k / 255);
       pen.fillStyle = `rgb(${r}, ${g}, ${b})`;
       pen.fillRect(k, 0, 1, 1);
     }
@@ -444,22 +389,24 @@ class DiscountExplorer {
       gap: known
         ? `how much the two weights differ; the code also weighs ${known} known pixels`
         : "how much the two weights differ",
-    }[this.view];
+    }[this.weighed];
   }
 
   showRings(rings) {
-    const most = Math.max(...rings.flatMap(({ weight, pixels }) => [weight, pixels]));
-    const head = ["pixels deep", "", "weight", "pixels"].map((text) =>
-      element("span", { class: "head" }, text),
+    showBars(
+      this.rings,
+      rings.map(({ label, weight, pixels }) => ({
+        name: label,
+        share: weight,
+        line: pixels,
+        value: percent(weight),
+        testid: `ring-${label}`,
+        more: percent(pixels),
+      })),
     );
-    const rows = rings.flatMap(({ label, weight, pixels }) => {
-      const bar = element("span", { class: "bar" });
-      bar.style.setProperty("--weight", `${(100 * weight) / most}%`);
-      bar.style.setProperty("--pixels", `${(100 * pixels) / most}%`);
-      const value = element("b", { "data-testid": `ring-${label}` }, percent(weight));
-      return [element("span", {}, label), bar, value, element("span", {}, percent(pixels))];
-    });
-    this.rings.replaceChildren(...head, ...rows);
+    const scale = [element("span", {}, "0"), element("span", {}, "100 %")];
+    const head = [["pixels deep"], scale, ["weight"], ["pixels"]];
+    this.rings.prepend(...head.map((parts) => element("span", { class: "head" }, ...parts)));
   }
 
   sentence({ row, column, distance, weight, gamma }) {
@@ -473,13 +420,12 @@ class DiscountExplorer {
 
   askGamma(gamma) {
     this.showGamma(gamma);
-    this.asker.ask("gamma", () => ({ gamma }));
+    this.ask("gamma", { gamma });
   }
 
   askPlace(box) {
     this.sides.show({ height: box[2], width: box[3] });
-    const { shape: form } = this.model.get("shown");
-    this.asker.ask("place", () => ({ shape: form, box }));
+    this.ask("place", { shape: this.shown.shape, box });
   }
 
   /** Another height and width around the same middle, as far as the photo reaches. */
@@ -493,9 +439,9 @@ class DiscountExplorer {
   }
 
   pickView(view) {
-    this.view = view;
-    this.root.dataset.view = view;
-    this.showField(this.model.get("shown"));
+    this.weighed = view;
+    this.mark({ view });
+    this.showField(this.shown);
   }
 }
 
@@ -511,9 +457,4 @@ function factRows(shown) {
   ];
 }
 
-function render({ model, el }) {
-  const explorer = new DiscountExplorer(model, el);
-  return () => explorer.stop();
-}
-
-export default { render };
+export default shownBy(DiscountExplorer, DISCOUNT_HINT);

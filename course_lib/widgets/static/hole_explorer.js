@@ -84,33 +84,21 @@ class Histogram {
 }
 
 /** The whole card: keeps the sliders, the pictures and the facts in step with Python. */
-class HoleExplorer {
-  constructor(model, el) {
-    this.model = model;
-    this.seed = 0;
-    Object.assign(this, card(model.get("title"), HOLE_HINT));
-    this.draw = oncePerFrame(() => this.drawNow());
+class HoleExplorer extends Explorer {
+  build() {
     this.makeControls();
     this.makeViews();
     this.layOut();
-    el.append(this.root);
     this.root.addEventListener("keydown", (event) => this.keyDown(event));
-    this.asker = asker(model, this.root, {
-      onAnswer: () => this.showAll(),
-      onError: (text) => this.say(text, "bad"),
-      onWait: (_, long) => long && this.say("Still waiting for Python.", "wait"),
-    });
-    this.follow();
   }
 
   makeControls() {
     const makers = Object.keys(this.model.get("controls"));
     const options = makers.map((value) => ({ value, label: value, testid: value }));
-    this.maker = choice("maker", options, (name) => this.pick(name));
-    this.maker.row.className = "iw-seg";
+    this.maker = segment("maker", options, (name) => this.pick(name));
     const size = this.model.get("size");
     const spoken = (control, value) => spokenValue(control, value, size);
-    this.sliders = new Sliders(() => this.ask(), spoken);
+    this.sliders = new Sliders(() => this.askHole(), spoken);
     const push = (label, testid, step) =>
       element(
         "button",
@@ -137,16 +125,21 @@ class HoleExplorer {
       });
     this.photo = view("photo-view", "The photo, its hole hatched");
     this.alone = view("hole-view", "The hole alone: white is missing");
+    const size = this.model.get("size");
+    this.picture = rgbCanvas(this.model.get("image_bytes"), size, size);
+    this.draw = oncePerFrame(() => this.drawNow());
+    for (const canvas of [this.photo, this.alone])
+      this.watch({ canvas, draw: this.draw, drawNow: () => this.drawNow() });
     this.histogram = new Histogram();
     this.facts = element("dl", { class: "iw-facts" });
   }
 
   layOut() {
-    const left = div("iw-col", div("iw-cap", "The hole in a photo"), this.photo);
-    const right = div("iw-col", div("iw-cap", "Alone: white = 1 = missing"), this.alone);
+    const left = column("The hole in a photo", this.photo);
+    const right = column("Alone: white = 1 = missing", this.alone);
     const steps = div("iw-row", this.back, this.next, this.seedText);
     const steer = div("iw-col", this.sliders.box, steps);
-    const count = this.model.get("shown").ratios.length;
+    const count = this.shown.ratios.length;
     const about =
       `Ratios of ${count} such holes as drawn (before Grow to), in %; below, how many ` +
       "in each bucket";
@@ -163,30 +156,10 @@ class HoleExplorer {
     );
   }
 
-  follow() {
-    const { model } = this;
-    const onShown = () => this.asker.idle() && this.showAll();
-    const onHole = () => this.draw();
-    model.on("change:shown", onShown);
-    model.on("change:hole_bytes", onHole);
-    const size = model.get("size");
-    this.picture = rgbCanvas(model.get("image_bytes"), size, size);
-    this.showAll();
-    const stops = [
-      () => model.off("change:shown", onShown),
-      () => model.off("change:hole_bytes", onHole),
-      keepSharp(this.photo, () => this.drawNow()),
-      keepSharp(this.alone, () => this.drawNow()),
-      this.asker.stop,
-      this.draw.stop,
-    ];
-    this.stop = () => stops.forEach((stop) => stop());
-  }
-
   // ---- what Python says ----
 
   showAll() {
-    const shown = this.model.get("shown");
+    const { shown } = this;
     this.seed = shown.seed;
     this.showMaker(shown.maker, shown.values[shown.maker]);
     this.showSeed();
@@ -198,8 +171,7 @@ class HoleExplorer {
     ];
     showFacts(this.facts, rows);
     this.say(`${shown.ratio}, ${shown.bucket}, ${shown.border}.`);
-    this.root.dataset.maker = shown.maker;
-    this.root.dataset.seed = String(shown.seed);
+    this.mark({ maker: shown.maker, seed: shown.seed });
     this.draw();
   }
 
@@ -238,22 +210,19 @@ class HoleExplorer {
   // ---- what the reader does ----
 
   pick(maker) {
-    this.showMaker(maker, this.model.get("shown").values[maker]);
-    this.ask();
+    this.showMaker(maker, this.shown.values[maker]);
+    this.askHole();
   }
 
   step(by) {
-    this.seed = Math.max(0, Math.min(LAST_SEED, this.seed + by));
+    this.seed = clip(this.seed + by, 0, LAST_SEED);
     this.showSeed();
-    this.ask();
+    this.askHole();
   }
 
-  ask() {
-    this.asker.ask("look", () => ({
-      maker: this.shownMaker,
-      seed: this.seed,
-      values: this.sliders.values,
-    }));
+  askHole() {
+    const { shownMaker: maker, seed } = this;
+    this.ask("look", { maker, seed, values: this.sliders.values });
   }
 
   keyDown(event) {
@@ -265,9 +234,4 @@ class HoleExplorer {
   }
 }
 
-function render({ model, el }) {
-  const explorer = new HoleExplorer(model, el);
-  return () => explorer.stop();
-}
-
-export default { render };
+export default shownBy(HoleExplorer, HOLE_HINT);

@@ -1,17 +1,13 @@
 // The window explorer: what one output pixel of a layer reads, and how a hole closes.
 
 const WINDOW_HINT =
-  "A layer computes each of its pixels from a small window of its input, and partial " +
-  "convolution uses the known places only. Move the layer and watch the hole close " +
-  "(the numbers: how much is still unknown). Click a picture to see one window. Arrow " +
-  "keys on a picture move one pixel, Shift + arrows eight, Home finds the window that " +
-  "knows least.";
-const YELLOW = "#ffd84d";
-const DARK = "rgba(10, 12, 20, 0.85)";
-const TEAL_TINT = [22, 194, 176, 84];
+  "Each output pixel reads a window of the input, and uses what is known there. Layer by " +
+  "layer the hole closes (in %: still unknown). Click a pixel. Keys: arrows, with Shift " +
+  "by eight, Home: the window that knows least.";
+const TEAL_TINT = [...TEAL, 84];
 const [UNKNOWN, KNOWN, PADDING] = [0, 1, 2];
 const FOUND = ["missing", "known", "beyond the border"];
-const GRID_FROM = 9; // screen pixels a cell: below that, no lines are drawn
+const GRID_FROM = 7; // screen pixels a cell: below that, no lines are drawn
 const TABLE = 180; // units a side of a magnified window
 
 const share = (part) => `${(100 * part).toFixed(1)} %`;
@@ -56,27 +52,6 @@ function drawCells(pen, height, width) {
     pen.lineTo(canvas.width, (y * canvas.height) / height);
   }
   pen.stroke();
-}
-
-/** A yellow frame, dark rimmed, around cells of a grid; it never leaves the picture. */
-function drawFrame(pen, [top, left, height, width], [rows, columns]) {
-  const { canvas } = pen;
-  const line = canvas.width / 360;
-  const edge = (value, end) => clip(value, 2 * line, end - 2 * line);
-  const [x0, x1] = [left, left + width].map((n) =>
-    edge((n * canvas.width) / columns, canvas.width),
-  );
-  const [y0, y1] = [top, top + height].map((n) =>
-    edge((n * canvas.height) / rows, canvas.height),
-  );
-  for (const [ink, thick] of [
-    [DARK, 5],
-    [YELLOW, 2.4],
-  ]) {
-    pen.strokeStyle = ink;
-    pen.lineWidth = thick * line;
-    pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-  }
 }
 
 /** The taps of a window inside the picture: teal, or vermilion with a cross. */
@@ -143,31 +118,15 @@ function tapTable(taps, [height, width], label) {
 }
 
 /** The whole card: keeps the layer, the asked pixel, the pictures and facts in step. */
-class WindowExplorer {
-  constructor(model, el) {
-    this.model = model;
-    Object.assign(this, card(model.get("title"), WINDOW_HINT));
-    this.layers = model.get("layer_facts");
-    this.width = model.get("width");
-    this.height = model.get("height");
-    this.hole = bytesOf(model.get("hole_bytes"));
+class WindowExplorer extends PixelExplorer {
+  build() {
+    this.layers = this.model.get("layer_facts");
     this.part = 0; // of the input, on show
     this.painted = new WeakMap(); // a map: its picture
     this.takeMaps();
     this.makeControls();
     this.makeViews();
     this.layOut();
-    el.append(this.root);
-    this.asker = asker(model, this.root, {
-      onAnswer: () => this.showAll(),
-      onError: (text) => {
-        this.showAll();
-        this.say(text, "bad");
-      },
-      onWait: (_, long) => long && this.say("Still waiting for Python.", "wait"),
-    });
-    this.drawFilm();
-    this.follow();
   }
 
   /** Cut the maps of all layers: 1 = known; of each part of the input, then after. */
@@ -185,162 +144,89 @@ class WindowExplorer {
   }
 
   makeControls() {
-    const last = this.layers.length - 1;
-    this.layer = new Sliders(
-      () => this.asker.ask("layer", () => ({ index: this.layer.values.layer })),
-      (_, value) => {
-        const { name, unknown } = this.layers[value];
-        return `${name}, ${share(unknown)} unknown`;
-      },
-    );
-    this.layer.list([{ name: "layer", label: "Layer", low: 0, high: last, step: 1 }]);
+    const { hole, width, height, layers } = this;
+    const missing = hole.reduce((a, b) => a + b, 0) / hole.length;
+    const stage = (name, when, unknown) => ({
+      name,
+      note: unknown ? share(unknown) : "closed",
+      title: `${when}: ${share(unknown)} unknown`,
+    });
+    this.film = new Film({
+      label: "Layer",
+      before: { ...stage("hole", "before any layer", missing), name: "the hole" },
+      stages: layers.map(({ name, unknown }) => stage(name, `after ${name}`, unknown)),
+      shape: [height, width],
+      paint: (pen, k) => this.paintStage(pen, k),
+      onPick: (k) => this.ask("layer", { name: layers[k].name }),
+    });
     this.channel = new Sliders(
-      () => this.asker.ask("channel", () => ({ channel: this.channel.values.channel })),
+      () => this.ask("channel", this.channel.values),
       (_, value) => String(value),
     );
-    this.film = div("iw-film");
-    this.film.style.setProperty("--count", this.layers.length);
-    this.tiles = [null, ...this.layers].map((layer, k) => this.makeTile(layer, k));
-    this.film.append(...this.tiles.map(({ tile }) => tile), this.layer.box);
   }
 
-  /** A tile of the film strip; the keyboard has the slider below it. */
-  makeTile(layer, k) {
-    const canvas = element("canvas", { width: 128, height: 128, "aria-hidden": "true" });
-    canvas.height = Math.round((128 * this.height) / this.width);
-    const unknown = layer ? layer.unknown : this.hole.reduce((a, b) => a + b, 0) / this.hole.length;
-    const text = [
-      element("span", { class: "iw-name" }, layer ? layer.name : "the hole"),
-      element("span", { class: "iw-part" }, unknown ? share(unknown) : "closed"),
-    ];
-    const tile = element(
-      layer ? "button" : "div",
-      {
-        class: "iw-frame-of-film",
-        type: layer && "button",
-        tabindex: layer && "-1",
-        "data-testid": layer ? `film-${layer.name}` : "film-hole",
-        title: `${layer ? `after ${layer.name}` : "before any layer"}: ${share(unknown)} unknown`,
-        onclick: layer && (() => this.asker.ask("layer", () => ({ index: k - 1 }))),
-      },
-      canvas,
-      ...text,
-    );
-    return { tile, canvas };
-  }
-
-  drawFilm() {
-    this.tiles.forEach(({ canvas }, k) => {
-      const pen = canvas.getContext("2d");
-      const { output } = this.layers[Math.max(0, k - 1)];
-      if (k) this.paintMap(pen, this.maps[k - 1].after, output);
-      else {
-        drawWhole(pen, this.photo);
-        drawHole(pen, this.hole, this.width, this.height);
-      }
-    });
+  paintStage(pen, k) {
+    if (k) return this.paintMap(pen, this.maps[k - 1].after, this.layers[k - 1].output);
+    drawWhole(pen, this.photo);
+    return drawHole(pen, this.hole, this.width, this.height);
   }
 
   makeViews() {
-    const onAsk = (row, column) => this.asker.ask("look", () => ({ row, column }));
-    const view = (testid, what) => {
-      const label =
-        `${what} Arrow keys move the asked output pixel, with Shift by eight; ` +
-        "Home asks about the window that knows least.";
-      return new WindowCanvas({ testid, label, onAsk });
-    };
+    const view = (testid, what) =>
+      this.view(testid, what, "the window that knows least", WindowCanvas);
     this.input = view("input-view", "What the layer reads.");
     this.output = view("after-view", "What is known after the layer.");
     this.inputName = element("span", {});
     this.outputName = element("span", {});
+    this.windowName = element("span", {});
     this.unknown = element("span", { class: "iw-part", "data-testid": "unknown" });
     this.parts = div("iw-seg-place");
     this.tables = div("iw-tables");
     this.facts = element("dl", { class: "iw-facts" });
+    this.steps = element("dl", { class: "iw-facts iw-steps" });
     this.values = div("iw-rings iw-values");
   }
 
   layOut() {
-    const key = (name, text) => element("span", { class: `iw-key ${name}` }, text);
-    const left = div(
-      "iw-col",
-      div("iw-cap", this.inputName, this.parts),
-      this.input.canvas,
-      div(
-        "iw-keys",
-        key("window", "the window"),
-        key("read", "known, used"),
-        key("lost", "missing, left out"),
-        key("outside", "beyond the border"),
-      ),
+    const keys = div(
+      "iw-keys",
+      key("window", "the window"),
+      key("read", "known, used"),
+      key("lost", "missing, left out"),
+      key("outside", "beyond the border"),
+      key("asked", "the asked pixel"),
+      key("tint", "known or computed"),
+      key("glass", "still unknown"),
+      key("edge", "hole of the photo"),
     );
-    const right = div(
-      "iw-col",
-      div("iw-cap", this.outputName, this.unknown),
-      this.output.canvas,
-      div(
-        "iw-keys",
-        key("asked", "the asked pixel"),
-        key("tint", "known, or computed from known"),
-        key("glass", "still unknown"),
-        key("edge", "hole of the photo"),
-      ),
-    );
-    this.windowName = element("span", {});
-    this.steps = element("dl", { class: "iw-facts iw-steps" });
-    const about =
-      "Before normalisation and activation, with the layer's own weights. A plain " +
-      "convolution cannot tell what is missing: it reads whatever stands there.";
-    const window = div("iw-col", div("iw-cap", this.windowName), this.tables);
     const why =
-      "The ratio, all values by the known ones, makes up for what is left out; it is 1 " +
-      "where all is known. Known is also what an earlier layer could compute.";
-    const told = div(
-      "iw-col",
-      div("iw-cap", "In numbers"),
-      this.facts,
-      div("iw-hint", why),
-    );
-    const value = div(
-      "iw-col",
-      div("iw-cap", "The value it computes"),
-      this.channel.box,
-      this.steps,
-    );
-    const values = div(
-      "iw-col",
-      div("iw-cap", "Against a plain convolution"),
-      this.values,
-      div("iw-hint", about),
-    );
+      "The ratio, all values by the known ones, makes up for what is left out. Known is " +
+      "also what an earlier layer computed.";
+    const about =
+      "With the same weights, before normalisation. A plain convolution reads what " +
+      "stands in the hole.";
     this.body.append(
-      this.film,
-      div("iw-pair", left, right),
-      div("iw-pair", window, told),
-      div("iw-pair", value, values),
+      this.film.box,
+      div(
+        "iw-trio",
+        column([this.inputName, this.parts], this.input.canvas),
+        column([this.outputName, this.unknown], this.output.canvas),
+        keys,
+        column(this.windowName, this.tables, div("iw-hint", why)),
+      ),
+      div(
+        "iw-trio iw-foot",
+        column("In numbers", this.facts),
+        column("The value it computes", this.channel.box, this.steps),
+        column("Against a plain convolution", this.values, div("iw-hint", about)),
+      ),
     );
-  }
-
-  follow() {
-    const { model } = this;
-    this.showAll();
-    const onShown = () => this.asker.idle() && this.showAll();
-    model.on("change:shown", onShown);
-    const stops = [
-      () => model.off("change:shown", onShown),
-      keepSharp(this.input.canvas, () => this.input.drawNow()),
-      keepSharp(this.output.canvas, () => this.output.drawNow()),
-      this.asker.stop,
-      this.input.draw.stop,
-      this.output.draw.stop,
-    ];
-    this.stop = () => stops.forEach((stop) => stop());
   }
 
   // ---- what Python says ----
 
   showAll() {
-    const shown = (this.shown = this.model.get("shown"));
+    const { shown } = this;
     const layer = (this.now = this.layers[shown.layer]);
     if (this.root.dataset.layer !== layer.name) this.showLayer(layer, shown.layer);
     this.channel.show({ channel: shown.channel });
@@ -349,38 +235,33 @@ class WindowExplorer {
     this.showValues();
     showFacts(this.facts, this.factRows());
     this.say(windowSentence(shown, layer));
-    for (const name of ["row", "column", "channel"])
-      this.root.dataset[name] = String(shown[name]);
+    const { row, column: across, channel } = shown;
+    this.mark({ row, column: across, channel });
   }
 
   showLayer(layer, index) {
-    this.layer.show({ layer: index });
-    this.tiles.forEach(({ tile }, k) => tile.classList.toggle("now", k === index + 1));
-    this.inputName.textContent = `${layer.name} reads ${size(layer.input)}`;
-    this.outputName.textContent = `Known after it: ${size(layer.output)}`;
+    this.film.show(index);
+    this.inputName.textContent = `Input, ${size(layer.input)}`;
+    this.outputName.textContent = `Output, ${size(layer.output)}`;
     this.unknown.textContent = layer.unknown
       ? `${share(layer.unknown)} unknown`
       : "all known";
+    this.windowName.textContent = `The window: ${size(layer.kernel)} places`;
     const high = layer.channels - 1;
-    const range = { name: "channel", label: "Output channel", low: 0, high, step: 1 };
+    const range = { name: "channel", label: "Channel", low: 0, high, step: 1 };
     this.channel.list([range]);
     this.part = layer.parts.length - 1;
     this.parts.replaceChildren();
     if (layer.parts.length > 1) this.parts.append(this.partChoice(layer));
-    this.root.dataset.layer = layer.name;
+    this.mark({ layer: layer.name });
   }
 
   partChoice({ parts }) {
-    const options = parts.map(({ name }, value) => ({
-      value,
-      label: name,
-      testid: `part-${name}`,
-    }));
-    const made = choice("part of the input", options, (part) => {
+    const option = ({ name }, value) => ({ value, label: name, testid: `part-${name}` });
+    const made = segment("part of the input", parts.map(option), (part) => {
       this.part = part;
       this.showPictures();
     });
-    made.row.className = "iw-seg";
     made.show(this.part);
     return made.row;
   }
@@ -436,26 +317,21 @@ class WindowExplorer {
   showTables() {
     const { shown, now } = this;
     const places = now.kernel[0] * now.kernel[1];
-    this.windowName.textContent = `The window, magnified: ${size(now.kernel)} places`;
     const figures = now.parts.map(({ name, channels }, k) => {
-      const text = `${shown.known[k]} of ${places} known`;
       const counts = [UNKNOWN, KNOWN, PADDING].map(
         (kind) => `${shown.taps[k].filter((tap) => tap === kind).length} ${FOUND[kind]}`,
       );
       const label = `Window of the ${name}: ${counts.join(", ")}.`;
-      return element(
-        "figure",
-        { "data-testid": `taps-${name}` },
-        tapTable(shown.taps[k], now.kernel, label),
-        element("figcaption", {}, element("b", {}, name), ` ${text}, ${channels} channels`),
-      );
+      const text = `${shown.known[k]} of ${places} known in ${channels} channels`;
+      const table = tapTable(shown.taps[k], now.kernel, label);
+      return figure(name, text, table, `taps-${name}`);
     });
     this.tables.replaceChildren(...figures, this.patchFigure());
   }
 
   /** The patch of the photo that the window covers, as far as it lies on the photo. */
   patchFigure() {
-    const { shown, now, width, height } = this;
+    const { shown, now, width, height, hole } = this;
     const [sy, sx] = [height / now.input[0], width / now.input[1]];
     const [top, left, tall, wide] = shown.box;
     const from = [left * sx, top * sy, wide * sx, tall * sy];
@@ -473,30 +349,31 @@ class WindowExplorer {
     const under = Uint8Array.from({ length: w * h }, (_, i) => {
       const [column, row] = [x + (i % w), y + Math.floor(i / w)];
       const inside = column >= 0 && row >= 0 && column < width && row < height;
-      return inside ? this.hole[row * width + column] : 0;
+      return inside ? hole[row * width + column] : 0;
     });
     if (under.includes(1)) drawHole(pen, under, w, h);
-    const caption = `${h} × ${w} px under it`;
-    const name = element("b", {}, "photo");
-    const text = element("figcaption", {}, name, ` ${caption}`);
-    return element("figure", {}, div("iw-patch", canvas), text);
+    return figure("photo", `${h} × ${w} px under it`, div("iw-patch", canvas));
   }
 
   showValues() {
     const { partial, zero, grey } = this.shown;
     const rows = [
-      ["this layer, with the ratio", partial, "partial"],
-      ["without it = plain, 0 in the hole", zero, "zero"],
-      ["plain, 0.5 in the hole", grey, "grey"],
+      ["with the ratio", partial, "partial"],
+      ["plain, hole = 0", zero, "zero"],
+      ["plain, hole = 0.5", grey, "grey"],
     ];
     const most = Math.max(1e-9, ...rows.map(([, value]) => Math.abs(value)));
-    const made = rows.flatMap(([name, value, testid], k) => {
-      const bar = element("span", { class: value < 0 ? "bar below" : "bar" });
-      bar.style.setProperty("--weight", `${(50 * Math.abs(value)) / most}%`);
-      const label = element("span", { class: k ? "" : "now" }, name);
-      return [label, bar, element("b", { "data-testid": `value-${testid}` }, decimal(value))];
-    });
-    this.values.replaceChildren(...made);
+    showBars(
+      this.values,
+      rows.map(([name, value, testid], k) => ({
+        name,
+        share: Math.abs(value) / most / 2,
+        below: value < 0,
+        value: decimal(value),
+        testid: `value-${testid}`,
+        now: k === 0,
+      })),
+    );
     showFacts(this.steps, valueSteps(this.shown));
   }
 
@@ -508,46 +385,48 @@ class WindowExplorer {
       const count = `${known[k]} of ${places} × ${channels} channels`;
       return [parts.length > 1 ? `known in ${name}` : "known places", count];
     });
-    const border = padding ? [["beyond the border", `${padding} places, count as missing`]] : [];
+    const border = padding ? [["beyond the border", `${padding} places: missing`]] : [];
     const told =
       ratio === null
-        ? "none: empty window, output 0, stays unknown"
+        ? "none: an empty window"
         : `${total} / ${read} = ${ratio.toFixed(2)}`;
     return [
       ...each,
       ...border,
-      ["known values", `${read} of ${total}`],
+      ["known values", `${read} of ${total}: ${share(read / total)}`],
       ["ratio", told],
-      ["step between windows", stride[0] === 1 ? "1 place" : `${stride[0]} places`],
+      ["step of windows", stride[0] === 1 ? "1 place" : `${stride[0]} places`],
     ];
   }
 }
+
+/** A table or picture with its caption. */
+const figure = (name, text, view, testid) => {
+  const caption = element("figcaption", {}, element("b", {}, name), ` ${text}`);
+  return element("figure", { "data-testid": testid }, view, caption);
+};
 
 /** How the value comes about, in the numbers of the asked window. */
 function valueSteps({ ratio, sum, bias, partial }) {
   if (ratio === null) return [["= output", "0, since nothing is known"]];
   return [
-    ["weighted sum of the known", decimal(sum)],
+    ["weighted sum", decimal(sum)],
     ["× ratio", ratio.toFixed(2)],
     ...(bias ? [["+ bias", decimal(bias)]] : []),
     ["= output", decimal(partial)],
   ];
 }
 
-function windowSentence({ row, column, ratio, read, total }, { name, kernel }) {
-  const place = `${name}, row ${row}, column ${column}: `;
+function windowSentence({ row, column: across, ratio, read, total }, { name, kernel }) {
+  const place = `${name}, row ${row}, column ${across}: `;
   if (ratio === null)
     return `${place}empty window: nothing known, so the output is 0 and stays unknown.`;
   if (read === total)
     return `${place}the whole ${size(kernel)} window is known, so this is a plain convolution.`;
-  const part = `${share(read / total)} of the ${size(kernel)} window is known; `;
-  const times = `the sum over it is multiplied by ${ratio.toFixed(2)}`;
+  const channels = total / (kernel[0] * kernel[1]);
+  const part = `${read} of its ${size(kernel)} × ${channels} values are known (${share(read / total)}); `;
+  const times = `their sum is multiplied by ${ratio.toFixed(2)}`;
   return `${place}${part}${times}, and the pixel counts as known.`;
 }
 
-function render({ model, el }) {
-  const explorer = new WindowExplorer(model, el);
-  return () => explorer.stop();
-}
-
-export default { render };
+export default shownBy(WindowExplorer, WINDOW_HINT);
