@@ -47,7 +47,7 @@ class HolePainter(CourseWidget):
     Raises ``ContractError``, ``PhotoError`` or ``WidgetError``.
     """
 
-    _esm = module("painter")
+    _esm = module("brush", "painter")
     brush = traitlets.Int(18, min=2, max=64).tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
     # The state on show. The page asks for changes by requests; only Python sets these.

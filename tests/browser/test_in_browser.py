@@ -463,8 +463,13 @@ def test_gamma_and_the_hole_follow_hand_and_keys(discount):
     assert changed(before, discount.pixels("weight-view")).sum() > 500
     assert changed(row, discount.pixels("profile")).any()
     assert ask_kernel(page, facts) == "0.7 49 49 30 30"
+    bar = 'root => root.previousSibling.style.getPropertyValue("--weight")'
+    for gamma in ("0.94", "1"):
+        discount.act(lambda gamma=gamma: discount.part(f"gamma-{gamma}").check())
+        share = float(discount.part("ring-1").inner_text().removesuffix(" %"))
+        length = float(discount.part("ring-1").evaluate(bar).removesuffix("%"))
+        assert abs(length - share) < 0.06, "one scale for every gamma"
     discount.part("gamma").focus()
-    discount.act(lambda: keys.press("End"))
     discount.act(lambda: keys.press("ArrowLeft"))
     assert ask_kernel(page, facts) == "0.99 49 49 30 30"
     discount.act(lambda: discount.drag((0.45, 0.45), (0.45 + 20 / 128, 0.45)))
@@ -630,7 +635,7 @@ def test_another_fill_colour_changes_the_answer(reading, screenshots):
 
 
 def test_a_window_is_followed_through_the_layers(make_page, lab, screenshots):
-    page = make_page(1200, 1250)
+    page = make_page(1280, 1000)
     open_notebook(page, lab, "window.ipynb")
     assert run_all(page) == []
     window, keys = WindowInPage(page), page.keyboard
@@ -670,6 +675,14 @@ def test_a_window_is_followed_through_the_layers(make_page, lab, screenshots):
         window.root.screenshot(path=screenshots / f"window_{name.lower()}.png")
     overflow = "(root) => root.scrollWidth - root.clientWidth"
     assert window.root.evaluate(overflow) <= 0
+    assert window.root.bounding_box()["height"] <= 820
+    names = window.root.locator(".iw-frame-of-film .iw-name")
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 1000})
+    window.pixels("after-view")
+    assert all(name.is_visible() for name in names.all())
+    assert window.root.evaluate(overflow) <= 0
+    window.root.screenshot(path=screenshots / "window_narrow.png")
     assert page.problems == []
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from course_lib import widgets
 from course_lib.pictures import MAX_PNG_BYTES, Picture
 from course_lib.tensors import ContractError
 from course_lib.widgets import CourseWidget
@@ -17,7 +18,7 @@ from course_lib.widgets.base import STATIC, module
 class Doubler(CourseWidget):
     """The smallest explorer: doubles a number, reverses bytes."""
 
-    _esm = module("painter")
+    _esm = module("brush", "painter")
 
     def answer(self, request):
         if request["kind"] == "number":
@@ -105,10 +106,15 @@ def test_nothing_is_loaded_from_elsewhere(path):
         assert way not in text, f"{path.name} has {way!r}"
 
 
+EXPLORERS = sorted({*widgets.__all__} - {"CourseWidget"})
+
+
 @pytest.mark.skipif(not shutil.which("node"), reason="no node to parse the module with")
-def test_the_module_is_valid_javascript(tmp_path):
-    path = tmp_path / "painter.mjs"
-    path.write_text(module("painter"), "utf-8")
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_module_is_valid_javascript(name, tmp_path):
+    """Its parts fit too: a name that two of them declare is an error."""
+    path = tmp_path / f"{name}.mjs"
+    path.write_text(getattr(widgets, name)._esm, "utf-8")
     run = subprocess.run(
         ["node", "--check", path], check=False, capture_output=True, text=True
     )
