@@ -31,6 +31,7 @@ __all__ = [
     "MethodError",
     "Scores",
     "Table",
+    "auc",
     "composite",
     "evaluate",
     "gradient_energy",
@@ -121,6 +122,31 @@ def gradient_energy(picture: Tensor, hole: Tensor) -> Tensor:
         total = total + step.square().mean(1).sum((1, 2))
         count = count + both.sum((1, 2, 3))
     return total / count
+
+
+def auc(value: Tensor, hole: Tensor) -> Tensor:
+    """How well each map tells the hole from the rest: area under the ROC curve.
+
+    ``value (C, h, w)``, ``hole (1, 1, h, w)`` of the same size, 1 = missing ->
+    ``(C,)``, float64: the chance that a missing pixel, drawn at random, has a larger
+    value than a known one, where equal values count half. 1 = larger at every missing
+    pixel, 0 = at every known one, 0.5 = says nothing. Only the order of the values
+    counts. NaN where nothing, or everything, is missing, and for a map with NaN.
+    A gate of 24 x 64 x 64 takes 8 ms on one core. Lesson 05 reads gates with it.
+    Raises ``ContractError`` for shapes that do not belong together or a grey hole.
+    """
+    check_hole(hole)
+    if value.dim() != 3 or hole.shape != (1, 1, *value.shape[1:]):
+        raise ContractError(
+            f"value {tuple(value.shape)} and hole {tuple(hole.shape)} do not fit: "
+            "expected (C, h, w) and (1, 1, h, w), the hole resized by nearest neighbour"
+        )
+    missing = hole[0, 0].bool()
+    inside, outside = value[:, missing].contiguous(), value[:, ~missing].sort(1).values
+    below = torch.searchsorted(outside, inside)
+    up_to = torch.searchsorted(outside, inside, right=True)
+    found = (below + up_to).double().mean(1) / (2 * outside.shape[1])
+    return found.masked_fill(value.isnan().flatten(1).any(1), torch.nan)
 
 
 @dataclass(frozen=True)

@@ -265,6 +265,42 @@ def test_scores_carry_no_gradient():
     assert not any(value.requires_grad for value in vars(found).values())
 
 
+def test_auc_is_the_share_of_pairs_that_are_in_order():
+    hole = torch.zeros(1, 1, 4, 5)
+    hole[..., 1:3, 2:] = 1
+    value = torch.randint(0, 4, (3, 4, 5), generator=seeded()) / 3  # with many ties
+    value[2] = hole[0, 0]
+    found = evaluation.auc(value, hole)
+    for k in range(3):
+        pairs = [
+            1.0 if a > b else 0.5 if a == b else 0.0
+            for a in value[k][hole[0, 0] == 1].tolist()
+            for b in value[k][hole[0, 0] == 0].tolist()
+        ]
+        assert found[k].item() == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert 0 < found[0] < 1
+    assert found[2] == 1
+    assert evaluation.auc(1 - value, hole).tolist() == pytest.approx(
+        (1 - found).tolist()
+    )
+    assert evaluation.auc(value.exp(), hole).equal(found), "only the order counts"
+    assert evaluation.auc(value * 0, hole).tolist() == [0.5] * 3
+
+
+def test_auc_is_undefined_without_a_hole_or_with_nothing_else():
+    value = torch.rand(2, 4, 5, generator=seeded())
+    for missing in (0.0, 1.0):
+        assert evaluation.auc(value, torch.full((1, 1, 4, 5), missing)).isnan().all()
+    hole = torch.zeros(1, 1, 4, 5)
+    hole[..., :2] = 1
+    for column in (0, 4):
+        broken = value.clone()
+        broken[1, 0, column] = torch.nan
+        assert evaluation.auc(broken, hole).isnan().tolist() == [False, True]
+    with pytest.raises(ContractError, match=r"\(2, 4, 5\) and hole \(1, 1, 4, 4\)"):
+        evaluation.auc(value, hole[..., :4])
+
+
 # ------------------------------------------------------------------------- evaluate
 
 
