@@ -1,38 +1,33 @@
 """The hole painter: paint a hole into a photo and watch it being filled (lesson 00)."""
 
-import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 import traitlets
-from PIL import Image
 from torch import Tensor, nn
 
 from course_lib import fills as classical
-from course_lib import photos as bundled
 from course_lib import zoo
 from course_lib.evaluation import hole_psnr
 from course_lib.pictures import Picture, grid, hatched, to_pixels
-from course_lib.tensors import check_pair, composite, hide
-from course_lib.widgets.base import CourseWidget, WidgetError, module
+from course_lib.tensors import check_pair, hide
+from course_lib.widgets.base import WidgetError, module
+from course_lib.widgets.photo_choice import PhotoChoice, Photos, gathered, put_in
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 Facts = dict[str, Any]
 
 NETWORK = "plain_unet"  # the shipped network behind the fill called "network"
 PREFERRED = "harmonic"
-HANDFUL = 8
-THUMBNAIL = 96  # pixels, shown at half of it
 STILL = 256  # pixels a side of each picture in the still
-UPLOAD_BYTES = 12_000_000
 STAGES = ("empty", "full", "open", "filled")
 
 
-class HolePainter(CourseWidget):
+class HolePainter(PhotoChoice):
     """Paint a hole with the mouse, a finger or the keys; a fill answers each stroke.
 
     ``photos``: an image ``(1, 3, H, W)`` in ``[0, 1]`` (used as it is), the name of a
@@ -47,7 +42,7 @@ class HolePainter(CourseWidget):
     Raises ``ContractError``, ``PhotoError`` or ``WidgetError``.
     """
 
-    _esm = module("brush", "painter")
+    _esm = module("brush", "photo_strip", "painter")
     brush = traitlets.Int(18, min=2, max=64).tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
     # The state on show. The page asks for changes by requests; only Python sets these.
@@ -56,18 +51,14 @@ class HolePainter(CourseWidget):
     image_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
     hole_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
     filled_bytes = traitlets.Bytes(read_only=True).tag(sync=True)
-    photo = traitlets.Unicode(read_only=True).tag(sync=True)
-    photo_labels = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
-    thumbnails = traitlets.List(traitlets.Bytes(), read_only=True).tag(sync=True)
     fill = traitlets.Unicode(read_only=True).tag(sync=True)
     fill_labels = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     stage = traitlets.Enum(STAGES, "empty", read_only=True).tag(sync=True)
     status = traitlets.Unicode(read_only=True).tag(sync=True)
-    upload_limit = traitlets.Int(UPLOAD_BYTES, read_only=True).tag(sync=True)
 
     def __init__(
         self,
-        photos: Tensor | str | Sequence[str] | None = None,
+        photos: Photos = None,
         fills: Mapping[str, Fill] | None = None,
         *,
         hole: Tensor | None = None,
@@ -77,19 +68,17 @@ class HolePainter(CourseWidget):
         live: bool = True,
         title: str = "Paint a hole",
     ) -> None:
-        self._size = size
-        self._photos = _gather(photos, size)
+        every = gathered(photos, size)
         self._fills = dict(_default_fills() if fills is None else fills)
         if not self._fills:
             raise WidgetError("fills is empty: give at least one {label: function}")
         self._results: dict[str, tuple[Tensor, float]] = {}
-        self._upload = b""
         self._image = self._hole = self._filled = torch.zeros(1, 1, 0, 0)
         super().__init__(title=title, brush=brush, live=live)
         self.set_trait("fill_labels", list(self._fills))
-        self._list_photos()
+        self._offer(every, size)
         first = PREFERRED if PREFERRED in self._fills else next(iter(self._fills))
-        self.look(hole, fill or first, next(iter(self._photos)))
+        self.look(hole, fill or first, next(iter(every)))
 
     @property
     def image(self) -> Tensor:
@@ -170,18 +159,9 @@ class HolePainter(CourseWidget):
         return {}
 
     def _answer_upload(self, request: Facts) -> Facts:
-        """One part of a file; a message above 10 MB would close the connection."""
-        self._upload = (b"" if request["first"] else self._upload) + request["part"]
-        if len(self._upload) > self.upload_limit:
-            self._upload = b""
-            megabytes = self.upload_limit / 1e6
-            raise WidgetError(f"The file has more than {megabytes:.0f} MB.")
-        if request["last"]:
-            data, self._upload = self._upload, b""
-            label = str(request["name"])[:60] or "your photo"
-            picture = bundled.square(bundled.decode(data, label), self._size)
-            self._photos[label] = picture
-            self._list_photos()
+        given = (request[name] for name in ("name", "first", "last", "part"))
+        label = self._take_part(*given)
+        if label is not None:
             self._show(label, self.fill, run=self.live)
         return {}
 
@@ -242,24 +222,9 @@ class HolePainter(CourseWidget):
             with torch.no_grad():
                 seen = hide(self._image, self._hole)
                 guess = self._fills[label](seen, self._hole.clone())
-            self._check_guess(guess, label)
-            result = composite(guess.cpu().clamp(0, 1), self._image, self._hole)
+            result = put_in(guess, label, self._image, self._hole)
             self._results[label] = result, 1000 * (time.perf_counter() - started)
         return self._results[label]
-
-    def _check_guess(self, guess: object, label: str) -> None:
-        expected = tuple(self._image.shape)
-        if not isinstance(guess, Tensor) or guess.shape != self._image.shape:
-            given = getattr(guess, "shape", None)
-            given = tuple(given) if given is not None else type(guess).__name__
-            raise WidgetError(
-                f"{label!r} returned {given}, expected an image {expected}."
-            )
-        bad = int((~guess.cpu().isfinite() & self._hole.bool()).sum())
-        if bad:
-            raise WidgetError(
-                f"{label!r} left {bad} values in the hole NaN or infinite."
-            )
 
     def _tell(self, stage: str, status: str) -> None:
         self.set_trait("stage", stage)
@@ -274,40 +239,10 @@ class HolePainter(CourseWidget):
             self.set_trait("hole_bytes", self._hole.byte().numpy().tobytes())
             self.set_trait("filled_bytes", to_pixels(self._filled).tobytes())
 
-    def _list_photos(self) -> None:
-        with self.hold_sync():
-            self.set_trait("photo_labels", list(self._photos))
-            self.set_trait("thumbnails", [_jpeg(p) for p in self._photos.values()])
-
     def _known_fill(self, label: str) -> str:
         if label not in self._fills:
             raise WidgetError(f"no fill {label!r}; there are {', '.join(self._fills)}")
         return label
-
-    def _known_photo(self, label: str) -> Tensor:
-        if label not in self._photos:
-            raise WidgetError(
-                f"no photo {label!r}; there are {', '.join(self._photos)}"
-            )
-        return self._photos[label]
-
-
-def _gather(
-    photos: Tensor | str | Sequence[str] | None, size: int
-) -> dict[str, Tensor]:
-    """Label -> image ``(1, 3, H, W)``."""
-    if isinstance(photos, Tensor):
-        if photos.dim() != 4 or photos.shape[0] != 1:
-            given = tuple(photos.shape)
-            raise WidgetError(f"photos has shape {given}, expected one (1, 3, H, W)")
-        return {"photo": photos.detach().float().cpu()}
-    if photos is None:
-        every = bundled.names("evaluation")
-        photos = every[:: max(1, len(every) // HANDFUL)][:HANDFUL]
-    labels = [photos] if isinstance(photos, str) else list(photos)
-    if not labels:
-        raise WidgetError("photos is empty: give an image, a name or a list of names")
-    return {label: bundled.square(bundled.load(label), size) for label in labels}
 
 
 def _default_fills() -> dict[str, Fill]:
@@ -322,10 +257,3 @@ def _network_fill(image: Tensor, hole: Tensor) -> Tensor:
 @lru_cache
 def _network() -> nn.Module:
     return zoo.load(NETWORK)
-
-
-def _jpeg(image: Tensor) -> bytes:
-    small = Image.fromarray(to_pixels(bundled.square(image, THUMBNAIL)))
-    file = io.BytesIO()
-    small.save(file, "jpeg", quality=85)
-    return file.getvalue()

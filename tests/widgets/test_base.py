@@ -18,7 +18,7 @@ from course_lib.widgets.base import STATIC, module
 class Doubler(CourseWidget):
     """The smallest explorer: doubles a number, reverses bytes."""
 
-    _esm = module("brush", "painter")
+    _esm = module("brush", "photo_strip", "painter")
 
     def answer(self, request):
         if request["kind"] == "number":

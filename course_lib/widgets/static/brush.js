@@ -2,14 +2,16 @@
 
 const BRUSH = { min: 2, max: 64, step: 2 };
 const HISTORY = 100; // strokes that can be taken back
+const PAINT_LABEL = "Photo to paint on. Arrow keys move the brush, Space paints.";
 const same = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
 
 /** The picture that is painted on: owns the hole or sketch, its history and the brush. */
 class BrushCanvas {
-  constructor({ onStroke, onMove, testid = "paint-view", label = "Photo to paint on." }) {
+  constructor({ onStroke, onMove, testid = "paint-view", label = PAINT_LABEL }) {
     this.onStroke = onStroke;
     this.onMove = onMove;
     this.brush = BRUSH.min;
+    this.steps = [4, 24]; // pixels that an arrow key moves, without and with Shift
     this.erasing = false;
     this.cursor = null; // [x, y] in pixels of the picture
     this.stroke = null; // what paints now: a pointer's id, or "keys"
@@ -17,7 +19,7 @@ class BrushCanvas {
       class: "iw-canvas iw-paint",
       tabindex: "0",
       role: "application",
-      "aria-label": `${label} Arrow keys move the brush, Space paints.`,
+      "aria-label": label,
       "data-testid": testid,
     });
     this.draw = oncePerFrame(() => this.drawNow());
@@ -104,7 +106,7 @@ class BrushCanvas {
 
   /** Set every pixel whose centre is within half a brush of the line from a to b. */
   paint(a, b) {
-    const [radius, value] = [this.brush / 2, this.erasing ? 0 : 1];
+    const radius = this.brush / 2;
     const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
     const length2 = dx * dx + dy * dy || 1;
     const low = (i) => Math.max(0, Math.floor(Math.min(a[i], b[i]) - radius));
@@ -116,10 +118,15 @@ class BrushCanvas {
         const [px, py] = [x + 0.5 - a[0], y + 0.5 - a[1]];
         const along = clip((px * dx + py * dy) / length2, 0, 1);
         const [ex, ey] = [px - along * dx, py - along * dy];
-        if (ex * ex + ey * ey <= radius * radius) this.hole[y * this.width + x] = value;
+        if (ex * ex + ey * ey <= radius * radius) this.mark(y * this.width + x);
       }
     }
     this.draw();
+  }
+
+  /** What the brush does to one pixel. */
+  mark(pixel) {
+    this.hole[pixel] = this.erasing ? 0 : 1;
   }
 
   listen() {
@@ -142,7 +149,7 @@ class BrushCanvas {
     canvas.addEventListener("pointerleave", () => this.hideCursor());
     canvas.addEventListener("keydown", (event) => this.keyDown(event));
     canvas.addEventListener("keyup", (event) => {
-      if (event.key === " ") this.finish("keys");
+      if (event.key === " ") this.liftKey();
     });
     canvas.addEventListener("blur", () => {
       this.finish("keys");
@@ -162,14 +169,23 @@ class BrushCanvas {
     event.preventDefault();
     const [x, y] = this.cursor ?? [this.width / 2, this.height / 2];
     if (step) {
-      const far = event.shiftKey ? 24 : 4;
+      const far = this.steps[event.shiftKey ? 1 : 0];
       const across = clip(x + far * step[0], 0, this.width);
       const down = clip(y + far * step[1], 0, this.height);
       this.moveTo([across, down]);
       this.onMove(across, down);
-    } else if (!event.repeat && this.stroke === null) {
-      this.begin("keys", [x, y]);
+    } else if (!event.repeat) {
+      this.pressKey([x, y]);
     }
+  }
+
+  /** Space was pressed, and let go: it paints while it is held. */
+  pressKey(point) {
+    if (this.stroke === null) this.begin("keys", point);
+  }
+
+  liftKey() {
+    this.finish("keys");
   }
 
   /** Show the brush in the middle, in its true size, while its size is chosen. */

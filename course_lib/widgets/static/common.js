@@ -381,7 +381,7 @@ class Explorer {
     this.stops = [];
     Object.assign(this, card(model.get("title"), hint));
     this.asker = asker(model, this.root, {
-      onAnswer: () => this.showAll(),
+      onAnswer: (reply) => this.answered(reply),
       onError: (text) => {
         this.showAll();
         this.say(text, "bad");
@@ -394,6 +394,11 @@ class Explorer {
     const onShown = () => this.asker.idle() && this.showAll();
     model.on("change:shown", onShown);
     this.stops.push(this.asker.stop, () => model.off("change:shown", onShown));
+  }
+
+  /** Python has answered; `reply.kind` is what was asked. */
+  answered() {
+    this.showAll();
   }
 
   /** The facts on show, as Python wrote them. */

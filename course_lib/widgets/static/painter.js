@@ -1,6 +1,5 @@
 // The hole painter: a picture to paint a hole on, and what a fill makes of it.
 
-const PART = 2 ** 21; // bytes of an upload in one message
 const HINT =
   "Paint over what should disappear. Keys: arrows move, Space paints, " +
   "[ ] brush size, Ctrl+Z undo.";
@@ -10,7 +9,6 @@ const NOTES = {
   open: "Not filled yet",
   filled: "",
 };
-const spoken = (label) => label.replaceAll("_", " ");
 
 /** The filled picture, with a line that wipes the original over it. */
 class ResultCanvas {
@@ -95,53 +93,6 @@ class ResultCanvas {
   }
 }
 
-/** The photos to choose from, and the reader's own. */
-class PhotoStrip {
-  constructor({ onPick, onFile }) {
-    this.urls = [];
-    this.onPick = onPick;
-    this.grid = element("div", { class: "iw-photos" });
-    this.file = element("input", {
-      type: "file",
-      accept: "image/*",
-      class: "iw-hidden",
-      tabindex: "-1",
-      "aria-hidden": "true",
-      "data-testid": "upload",
-      onchange: () => {
-        if (this.file.files.length) onFile(this.file.files[0]);
-        this.file.value = "";
-      },
-    });
-    const open = () => this.file.click();
-    this.own = element(
-      "button",
-      { type: "button", class: "iw-own", "data-testid": "own-photo", onclick: open },
-      element("span", { "aria-hidden": "true" }, "+"),
-      "Your photo",
-    );
-    this.row = element("div", { class: "iw-strip" }, this.grid, this.own, this.file);
-  }
-
-  list(labels, thumbnails) {
-    this.stop();
-    const options = labels.map((label, i) => {
-      const blob = new Blob([bytesOf(thumbnails[i])], { type: "image/jpeg" });
-      this.urls.push(URL.createObjectURL(blob));
-      const alt = spoken(label);
-      const image = element("img", { src: this.urls.at(-1), alt, title: alt });
-      return { value: label, label: image, testid: `photo-${i}` };
-    });
-    const { row, show } = choice("photo", options, this.onPick);
-    this.grid.replaceChildren(row);
-    this.show = show;
-  }
-
-  stop() {
-    this.urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
-  }
-}
-
 /** What every fill makes of the hole, side by side; closed until it is wanted. */
 class Comparison {
   constructor({ onPick, onOpen }) {
@@ -223,33 +174,11 @@ class Comparison {
   }
 }
 
-const button = (label, testid, onclick) =>
-  element(
-    "button",
-    { type: "button", class: "iw-btn", "data-testid": testid, onclick },
-    label,
-  );
-
-function slider(label, { min, max, step = 1 }, testid, onValue) {
-  const attributes = {
-    type: "range",
-    class: "iw-range",
-    "aria-label": label,
-    min,
-    max,
-    step,
-  };
-  const input = element("input", { ...attributes, "data-testid": testid });
-  input.addEventListener("input", () => onValue(Number(input.value)));
-  return input;
-}
-
 /** The whole card: joins the parts, and keeps them in step with Python. */
 class Painter {
   constructor(model, el) {
     this.model = model;
     this.wanted = { photo: null, run: false }; // what the next request will ask for
-    this.file = null; // an upload under way: { name, data, sent }
     Object.assign(this, card(model.get("title"), HINT));
     this.makeParts();
     this.makeTools();
@@ -262,6 +191,7 @@ class Painter {
       onError: (text, reply) => this.failed(text, reply),
       onWait: (kind, long) => this.waiting(kind, long),
     });
+    this.upload = new Upload(model, this.asker, this.say);
     this.follow();
   }
 
@@ -275,7 +205,7 @@ class Painter {
     this.result = new ResultCanvas({ onWipe: (share) => this.wipe(share) });
     this.photos = new PhotoStrip({
       onPick: (label) => this.pickPhoto(label),
-      onFile: (file) => this.upload(file),
+      onFile: (file) => this.upload.start(file),
     });
     this.comparison = new Comparison({
       onPick: (label) => this.pickFill(label),
@@ -492,19 +422,6 @@ class Painter {
     event.stopPropagation();
   }
 
-  async upload(file) {
-    const limit = this.model.get("upload_limit");
-    if (file.size > limit) {
-      const [given, most] = [file.size / 1e6, limit / 1e6];
-      const text = `${file.name} has ${given.toFixed(1)} MB, more than ${most} MB.`;
-      this.say(text, "bad");
-      return;
-    }
-    this.file = { name: file.name, data: await file.arrayBuffer(), sent: 0 };
-    this.say(`Reading ${file.name} …`, "wait");
-    this.askUpload();
-  }
-
   // ---- asking Python, and its answers ----
 
   /** Ask for the state on show here: hole, fill, and a photo if one was picked. */
@@ -518,16 +435,6 @@ class Painter {
     });
   }
 
-  askUpload() {
-    this.asker.ask("upload", () => {
-      const { name, data, sent } = this.file;
-      const part = new Uint8Array(data.slice(sent, sent + PART));
-      this.file.sent += PART;
-      const last = this.file.sent >= data.byteLength;
-      return { name, first: sent === 0, last, binary: { part } };
-    });
-  }
-
   askTile() {
     const fill = this.comparison.next();
     if (fill !== undefined && this.asker.idle())
@@ -535,10 +442,7 @@ class Painter {
   }
 
   answered(reply) {
-    if (reply.kind === "upload" && this.file.sent < this.file.data.byteLength) {
-      this.askUpload();
-      return;
-    }
+    if (reply.kind === "upload" && this.upload.next()) return;
     if (reply.kind === "compare") this.showTile(reply);
     else this.showStatus();
     this.showChoices();
