@@ -76,7 +76,7 @@ class DiscountExplorer(PixelExplorer):
     or ``ContractError`` and then changes nothing.
     """
 
-    _esm = module("pixel_explorer", "discount_explorer")
+    _esm = module("pixel_explorer", "hole_canvas", "discount_explorer")
     asks: ClassVar = {"look": "look", "gamma": "set", "place": "set", "shape": "set"}
     first_side = 0.235  # 30 of 128 pixels
     colours = traitlets.Bytes(read_only=True).tag(sync=True)

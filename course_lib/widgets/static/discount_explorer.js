@@ -11,134 +11,11 @@ const VIEWS = [
 ];
 const CHART = { width: 380, height: 242, left: 30, right: 6, top: 26, base: 208 };
 const MARGIN = 9; // known pixels beside the hole in the chart
-const NEAR = { mouse: 7, touch: 16 }; // how far from an edge still grips it, in pixels
-const CLICK = 4; // pixels that a click may move without becoming a drag
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** The photo with its weights: asks about pixels, moves and resizes the hole. */
-class WeightCanvas extends PixelCanvas {
-  constructor({ onAsk, onPlace }) {
-    super({
-      testid: "weight-view",
-      label:
-        "Photo with the weights of its hole. Arrow keys move the asked pixel, " +
-        "Shift and arrow keys move the hole, Home asks the deepest pixel.",
-      onAsk,
-    });
-    this.onPlace = onPlace;
-  }
-
-  // What a pointer holds: its id, its grip, where it started, and the box then.
-  listen() {
-    const { canvas } = this;
-    canvas.addEventListener("pointerdown", (event) => this.press(event));
-    canvas.addEventListener("pointermove", (event) => {
-      if (this.held?.id === event.pointerId) this.drag(event);
-      else canvas.style.cursor = this.cursor(this.gripAt(event));
-    });
-    canvas.addEventListener("pointerup", (event) => this.release(event));
-    for (const name of ["pointercancel", "lostpointercapture"]) {
-      canvas.addEventListener(name, () => (this.held = null));
-    }
-  }
-
-  /** Which sides of the box a pointer grips: [-1, 0 or 1 across, and down], or null. */
-  gripAt(event) {
-    const scale = this.canvas.getBoundingClientRect().width / this.width;
-    const near = (NEAR[event.pointerType] ?? NEAR.mouse) / scale;
-    const [x, y] = this.point(event);
-    const [top, left, height, width] = this.box;
-    const side = (value, low, length) => {
-      const [first, last] = [Math.abs(value - low), Math.abs(value - low - length)];
-      if (Math.min(first, last) > Math.min(near, length / 3 + 1)) return 0;
-      return first < last ? -1 : 1;
-    };
-    const reach = (value, low, length) => value > low - near && value < low + length + near;
-    if (!reach(x, left, width) || !reach(y, top, height)) return null;
-    if (!this.resizable) return this.missingAt(x, y) ? [0, 0] : null;
-    const grip = [side(x, left, width), side(y, top, height)];
-    const inside = x > left && x < left + width && y > top && y < top + height;
-    return grip[0] || grip[1] || inside ? grip : null;
-  }
-
-  missingAt(x, y) {
-    return this.hole[Math.floor(y) * this.width + Math.floor(x)] === 1;
-  }
-
-  cursor(grip) {
-    if (grip === null) return "crosshair";
-    const [across, down] = grip;
-    if (!across && !down) return "move";
-    if (!across) return "ns-resize";
-    if (!down) return "ew-resize";
-    return across === down ? "nwse-resize" : "nesw-resize";
-  }
-
-  press(event) {
-    if (event.button !== 0 || this.held) return;
-    this.grab(event);
-    const grip = this.gripAt(event);
-    this.held = {
-      id: event.pointerId,
-      grip,
-      from: this.point(event),
-      page: [event.clientX, event.clientY],
-      box: [...this.box],
-      moved: false,
-    };
-    if (grip === null) this.askAt(event);
-  }
-
-  drag(event) {
-    const { held } = this;
-    const far = Math.hypot(event.clientX - held.page[0], event.clientY - held.page[1]);
-    held.moved ||= far >= CLICK;
-    if (held.grip === null) this.askAt(event);
-    else if (held.moved) {
-      const [x, y] = this.point(event);
-      const [dx, dy] = [Math.round(x - held.from[0]), Math.round(y - held.from[1])];
-      this.place(this.pulled(held.box, held.grip, dx, dy));
-    }
-  }
-
-  release(event) {
-    const { held } = this;
-    this.held = null;
-    if (held?.id === event.pointerId && held.grip !== null && !held.moved)
-      this.askAt(event);
-  }
-
-  /** The box after its gripped sides, or the whole of it, went by (dx, dy). */
-  pulled([top, left, height, width], [across, down], dx, dy) {
-    if (!across && !down) {
-      const lowest = this.height - height;
-      const rightmost = this.width - width;
-      return [clip(top + dy, 0, lowest), clip(left + dx, 0, rightmost), height, width];
-    }
-    const one = (first, length, side, by, end) => {
-      if (side === 0) return [first, length];
-      if (side > 0) return [first, clip(length + by, 1, end - first)];
-      const moved = clip(first + by, 0, first + length - 1);
-      return [moved, first + length - moved];
-    };
-    const [y, h] = one(top, height, down, dy, this.height);
-    const [x, w] = one(left, width, across, dx, this.width);
-    return [y, x, h, w];
-  }
-
-  place(box) {
-    if (box.every((value, i) => value === this.box[i])) return;
-    this.box = box; // the frame follows the hand, the weights follow Python
-    this.draw();
-    this.onPlace(box);
-  }
-
-  step(by, far) {
-    if (far) this.place(this.pulled(this.box, [0, 0], ...by));
-    else super.step(by, false);
-  }
-
+class WeightCanvas extends HoleCanvas {
   paint(pen) {
     drawWhole(pen, this.ground);
     drawWhole(pen, this.field, true);
@@ -148,29 +25,6 @@ class WeightCanvas extends PixelCanvas {
 
   drawNow() {
     if (this.ground) super.drawNow();
-  }
-
-  // A thin frame with eight squares to pull at.
-  drawFrame(pen) {
-    const [scale, line] = [this.canvas.width / this.width, this.canvas.width / 360];
-    const [top, left, height, width] = this.box.map((value) => value * scale);
-    pen.lineWidth = line;
-    pen.strokeStyle = "#ffffff";
-    pen.setLineDash([4 * line, 3 * line]);
-    pen.strokeRect(left, top, width, height);
-    pen.setLineDash([]);
-    pen.fillStyle = "#ffffff";
-    pen.strokeStyle = "rgba(10, 12, 20, 0.85)";
-    const side = 6.5 * line;
-    for (const x of [0, 0.5, 1]) {
-      for (const y of [0, 0.5, 1]) {
-        if (x === 0.5 && y === 0.5) continue;
-        if ((x === 0.5 ? width : height) < 5 * side && (x === 0.5 || y === 0.5)) continue;
-        const corner = [left + x * width - side / 2, top + y * height - side / 2];
-        pen.fillRect(...corner, side, side);
-        pen.strokeRect(...corner, side, side);
-      }
-    }
   }
 }
 
@@ -274,7 +128,11 @@ class DiscountExplorer extends PixelExplorer {
   makeViews() {
     const onAsk = (row, column) => this.ask("look", { row, column });
     const onPlace = (box) => this.askPlace(box);
-    this.stage = this.watch(new WeightCanvas({ onAsk, onPlace }));
+    const label =
+      "Photo with the weights of its hole. Arrow keys move the asked pixel, " +
+      "Shift and arrow keys move the hole, Home asks the deepest pixel.";
+    const asks = { testid: "weight-view", label, onAsk, onPlace };
+    this.stage = this.watch(new WeightCanvas(asks));
     const colours = bytesOf(this.model.get("colours"));
     this.colour = (weight) => {
       const k = 3 * Math.round(255 * clip(weight, 0, 1));
@@ -357,8 +215,7 @@ class DiscountExplorer extends PixelExplorer {
     const colour = (i) => this.pixel(i, hole[i], shown.code.most);
     state.field = paintedCanvas(width, height, colour);
     state.resizable = shown.shape === "rectangle";
-    const moving = this.stage.held?.moved && this.stage.held.grip !== null;
-    if (!moving) state.box = shown.box;
+    if (!this.stage.moving) state.box = shown.box;
     this.stage.show({ ...state, row: shown.row, column: shown.column });
     this.showScale(shown.code);
   }
