@@ -30,9 +30,9 @@ class PatchCritic(nn.Module):
         normalised: bool = True,
     ) -> None:
         super().__init__()
-        depth = round(math.log2(size)) - 2
-        if depth < 2:
+        if size < 16:
             raise ContractError(f"pictures of {size} pixels: a critic needs 16 or more")
+        depth = round(math.log2(size)) - 2
         self.guided = guided
         widths = [width * min(2**k, 4) for k in range(depth)]
         layers: list[nn.Module] = []
