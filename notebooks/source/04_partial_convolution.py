@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Partial convolution: read only what is known
 #
-# ![A photo of a sheep with a hatched hole, what is still missing after one and after two layers, and two answers to the hole painted white: the plain network leaves it white, the partial one fills it](../assets/figures/04_partial_convolution.png)
+# ![A sheep with a hatched hole, what is missing after one and two layers, and two answers to a white hole: the plain network leaves it white, the partial one fills it](../assets/figures/04_partial_convolution.png)
 #
 # By the end you will have built the first layer that knows what is missing, and
 # answered the seven questions of its authors' page, in code.
@@ -9,7 +9,7 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Goals** | derive partial convolution and prove your code equal to the library<br>answer the authors' FAQ with numbers<br>measure how a hole closes, layer by layer<br>catch five bugs of published code<br>compare with plain convolution at equal steps, on three seeds |
+# | **Goals** | derive partial convolution and prove your code equal to the library<br>answer the authors' FAQ with numbers<br>measure how a hole closes, layer by layer<br>catch seven bugs of published code<br>compare with plain convolution at equal steps, on three seeds |
 # | **Minutes** | read 28 · run 2 · practise 45 |
 # | **Before you start** | lessons 01 to 03 |
 # | **Cost** | ci 50 s · laptop 50 s · gpu not measured |
@@ -51,7 +51,7 @@ cl.pictures.grid({"hole": cl.pictures.hatched(photo, hole), **seen})
 
 # %% [markdown]
 # A step from 0.5 to 0.4 is enough to stain the answer; black and white stay as they
-# are. Can a *layer* be built so that each of these numbers is 0: not small, but 0?
+# are. Can a *layer* be built so that each of these numbers is exactly 0?
 #
 # ## By hand
 #
@@ -80,12 +80,12 @@ for top, left in ((0, 0), (0, 1), (1, 0), (1, 1)):
 
 # %% [markdown]
 # Window 0,0 knows nothing: its output is 0 and stays *unknown*. The other three are
-# estimates, and count as known from here on: of four outputs one is unknown.
+# estimates, and count as known from here on.
 #
 # ## Naive code
 #
 # That is the whole layer, but for the weights. With $\mathbf{x}$ the values of a window, $\mathbf{m}$ their
-# validity (1 = known) and $b$ the bias, the later text of Liu et al. (2018) has
+# validity (1 = known) and $b$ the bias, the later version of Liu et al. (2018) has
 #
 # $$y = \mathbf{w}^\top(\mathbf{x} \odot \mathbf{m})\,
 # \frac{\mathrm{sum}(\mathbf{1})}{\mathrm{sum}(\mathbf{m})} + b, \qquad m' = 1
@@ -155,29 +155,29 @@ made += [partial_conv(x, valid, *given), layer(x, valid)]
 # %%
 y, known = made[2]
 print(f"output {tuple(y.shape)}, {int((known == 0).sum())} windows know nothing")
-leaves = [x, layer.weight, layer.bias]
+sources = [x, layer.weight, layer.bias]
 # sin: so that each output counts with another slope
-slopes = [torch.autograd.grad(one.sin().sum(), leaves) for one, _ in made]
+gradients = [torch.autograd.grad(one.sin().sum(), sources) for one, _ in made]
 same = all(torch.allclose(o, y) and torch.equal(k, known) for o, k in made)
 cl.claim("loops = two convolutions = library", same)
-pairs = [(a, b) for s in slopes[:2] for a, b in zip(s, slopes[2], strict=True)]
-cl.claim("and so are all gradients", all(torch.allclose(a, b) for a, b in pairs))
+pairs = [zip(each, gradients[2], strict=True) for each in gradients[:2]]
+same = all(torch.allclose(a, b) for pair in pairs for a, b in pair)
+cl.claim("and so are all gradients", same)
 
 # %% [markdown]
-# In the library, `window` is the known *share* of a window, sum(M)/sum(1), so the ratio
-# is one over it. `pairs` puts each part of a skip beside its validity, which question 6
-# explains, and `emit` tells an explorer what was decided:
+# In the library, `window` is the known *share*, sum(M)/sum(1), so the ratio is one over it.
+# `pairs` is for skips (question 6), `emit` for explorers:
 
 # %%
 cl.show_source(cl.layers.partial._partial)
 
 # %% [markdown]
-# Three more facts hold for every hole; here is one. Look for a 0 that is exactly 0.
+# Three more facts hold for every hole; we test them on this one.
 
 # %%
 spoiled = torch.where(valid == 1, x, float("nan"))
 cl.claim("NaN under the hole changes no bit", torch.equal(layer(spoiled, valid)[0], y))
-hidden = slopes[2][0][(valid == 0).expand_as(x)]
+hidden = gradients[2][0][(valid == 0).expand_as(x)]
 cl.claim("no gradient reaches a hidden pixel", (hidden == 0).all())
 pooled = F.max_pool2d(valid, 5, 2, 2)
 cl.claim("the new validity is a max-pooling of the old", torch.equal(known, pooled))
@@ -205,8 +205,6 @@ leak = ((c - bias) * ratio + bias - right).abs().max()
 print(f"no validity at the end: empty windows hold the bias, up to {leak:.3f}")
 
 # %% [markdown]
-# Neither raises an error. Only numbers tell.
-#
 # ### 2. Why are the values so small?
 #
 # The first text printed $1/\mathrm{sum}(M)$; the authors' code has
@@ -230,8 +228,8 @@ for name, factor in {"sum(1)/sum(M)": 1, "1/sum(M)": 1 / (64 * 9)}.items():
 print(f"variance 1 / 576^2 is {576**-2:.0e}; batch norm adds 1e-05 to it")
 
 # %% [markdown]
-# Each layer loses a factor of 576. Batch normalisation would undo a constant, if it did
-# not add $10^{-5}$ to the variance, which is larger than all that is left.
+# Each layer loses a factor of 576. Batch normalisation would undo it, did it
+# not add $10^{-5}$ to a variance that is smaller.
 #
 # ### 3. How are the holes made?
 #
@@ -282,9 +280,9 @@ worse = times["0 to 255"] / times["right"]
 cl.claim("style outweighs the hole 10,000 times more than it should", worse > 1e4)
 
 # %% [markdown]
-# The prediction here is a harmonic fill, which copies what is known: so `valid` is 0.
-# Style is the largest term already when fed rightly. Fed wrongly it is all that counts:
-# features grow with the colours, and style multiplies two of them.
+# A harmonic fill copies what is known: so `valid` is 0. Style is the largest term already
+# when fed rightly. Fed wrongly it is all that counts: it multiplies two features, and
+# both grow with the colours.
 #
 # ### 5. What happens at the border of the picture?
 #
@@ -297,9 +295,9 @@ torch.nn.init.constant_(box.weight, 1 / 9)
 grey = torch.full((1, 1, 4, 4), 0.5)
 
 # %%
-with cl.evidence.record(box) as found:
+with cl.evidence.record(box) as found:  # what a library's layer says it saw
     partial_grey, _ = box(grey, torch.ones_like(grey))
-ratio = 1 / found[""]["window"][0, 0]
+ratio = 1 / found[""]["window"][0, 0]  # "" is the name of `box` itself
 zero_grey = F.conv2d(grey, box.weight, padding=1)
 for name, (i, j) in {"corner": (0, 0), "edge": (0, 1), "inside": (1, 1)}.items():
     both = zero_grey[0, 0, i, j], partial_grey[0, 0, i, j]
@@ -309,15 +307,11 @@ for name, (i, j) in {"corner": (0, 0), "edge": (0, 1), "inside": (1, 1)}.items()
 # %% [markdown]
 # Zeros darken the frame to less than half; partial padding keeps the constant.
 #
-# The library's layers say what they saw: `cl.evidence.record` collected each window's
-# known share, and the ratio is one over it.
-#
 # ### 6. What do skips carry?
 #
 # Features **and** validity, each their own. In the decoder the features from below know
-# everything, those of the skip still have the hole. So windows count different things in
-# different channels. Counting in all channels costs as much as the convolution itself.
-# But since the channels of a part agree,
+# everything, those of the skip still have the hole. Counting in all channels costs as much
+# as the convolution itself. But since the channels of a part agree,
 # $\mathrm{sum}(M) = C_{below}\,S(M_{below}) + C_{skip}\,S(M_{skip})$, with $S$ the sum
 # over a window of a single channel. Is that exact? And what if somebody merges the two?
 
@@ -390,23 +384,28 @@ def square(size, side):
 
 
 # %%
-ends = []
+print("picture  hole   missing at first, and after stage 1, 2, 3, ...")
+needed = {}
 for size, network in ((64, partial), (256, deep)):
     for side in (size // 4, size // 2, 3 * size // 4):
         shares = [1 - v.mean() for v in validities(network, square(size, side))]
+        needed[size, side] = shares.index(0)  # the first stage that misses nothing
         row = " ".join(f"{share:6.1%}" for share in shares)
-        print(f"{size:3} px, hole {side:3} px: {row}")
-        ends.append(shares[-1])
-cl.claim("the deepest level knows everything, in all six", max(ends) == 0)
+        print(f"{size:4} px {side:3} px  {row}")
+
+# %%
+print("stages needed:", *needed.values())
+cl.claim("three quarters: 5 at 64 px", needed[64, 48] == 5)
+cl.claim("and 7 at 256 px", needed[256, 192] == 7)
 
 # %% [markdown]
-# Read a row from the left: the hole itself, then what is missing after each stage. Each
-# halves the picture, so one step from the rim covers twice as many photo pixels as
-# before. Here nothing is missing at the bottom. That depends on the size: at 128 px the
-# five stages leave a square of 96 px open, the next cell says. And what is "known"? A
-# window with one known pixel of 49 counts as fully known. We carry a second map along,
-# the *share* of what a value rests on that was really known: the mean over each window
-# where validity takes the maximum.
+# So five stages at 64 px, seven at 256 px: all that the networks have. Each stage halves
+# the picture, so a hole twice as wide needs one stage more. At 128 px our five leave a
+# square of 96 px open.
+#
+# And what is "known"? A window with one known pixel of 49 counts as fully known. We carry
+# a second map along, the *share* of what a value rests on that was really known: the mean
+# over each window where validity takes the maximum.
 
 # %%
 large = square(128, 72)
@@ -428,56 +427,104 @@ cl.claim("a square of 96 px is open at the bottom", still_missing > 0)
 cl.pictures.grid(shown, rows=("validity", "share"), scale=1)
 
 # %% [markdown]
-# From stage 4 to 5 the least share rises again: a window averages its neighbours in.
-# White rests on known pixels only, black on none; what lies beyond the picture's border is
-# left out of the mean. The rule forgets how sure it is; the
-# two lessons after this one learn that instead.
+# From stage 4 to 5 the least share rises: a window averages its neighbours in. White rests
+# on known pixels only, black on none; what lies beyond the border is left out. The
+# rule forgets how sure it is; the next two lessons learn that.
 #
-# ## The mean is kept, the spread is not
+# ## What the ratio keeps
 #
-# What does the ratio keep? For values of mean 1 and deviation 1, an average over $n$ of
+# For values of mean 1 and deviation 1, an average over $n$ of
 # 9 taps should still have mean 1. But fewer taps cancel less noise: we expect a
-# deviation of $1/\sqrt n$.
+# deviation of $1/\sqrt n$. And in windows of 20 photos?
 
 # %%
 one = cl.layers.PartialConv2d(1, 1, 3, bias=False)
 torch.nn.init.constant_(one.weight, 1 / 9)
 windows = 1 + torch.randn(40_000, 1, 3, 3, generator=run.generator("windows"))
-gaps = []
+photos = cl.photos.squares("evaluation", 128)
+light = photos.mean(1, keepdim=True)
+real = light.unfold(2, 3, 1).unfold(3, 3, 1).reshape(-1, 1, 3, 3) / light.std()
+
+# %%
+gaps, spread = [], {}
 for taps in (1, 2, 3, 4, 6, 9):
-    known = (torch.arange(9) < taps).float().view(1, 1, 3, 3).expand_as(windows)
-    values = one(windows, known)[0]
-    mean, spread, expected = values.mean(), values.std(), taps**-0.5
-    gaps += [(mean - 1).abs(), (spread / expected - 1).abs()]
-    print(f"{taps} known: mean {mean:.2f}, deviation {spread:.2f}", end=", ")
-    print(f"expected {expected:.2f}")
+    known = (torch.arange(9) < taps).float().view(1, 1, 3, 3)
+    values = one(windows, known.expand_as(windows))[0]
+    spread[taps] = one(real, known.expand_as(real))[0].std()
+    gaps += [(values.mean() - 1).abs(), (values.std() / taps**-0.5 - 1).abs()]
+    print(f"{taps} known: mean {values.mean():.2f}", end=", ")
+    print(f"deviation {values.std():.2f} (expected {taps**-0.5:.2f})", end=", ")
+    print(f"of photos {spread[taps]:.2f}")
 cl.claim("mean 1 and deviation 1/sqrt(n), within 2 %", max(gaps) < 0.02)
+cl.claim("photos: one tap under 5 % wilder than nine", spread[1] < 1.05 * spread[9])
 
 # %% [markdown]
-# So with independent values, one tap of nine deviates three times as much as nine do, and
-# a corner of the picture, with its four taps, 1.5 times. The layer does not say so. What
-# the mean buys: a constant picture stays constant through layer after layer. We compare
-# the outputs that count as known; plain convolution lets the hole's black into them, and
-# that of the padding.
+# With independent values one tap deviates three times as much as nine, and a corner of
+# the picture, with four taps, 1.5 times. In photos neighbours are nearly equal: one says
+# almost what nine say. And the mean: under equal weights a constant picture stays
+# constant. We compare the outputs that count as known; plain convolution lets the black of
+# hole and padding into them.
 
 # %%
 known = 1 - square(32, 20)
-values = zeros = torch.where(known == 1, 0.5, 0.0)
+values = torch.where(known == 1, 0.5, 0.0)
+mixed = values  # the same picture, for plain convolution
 for number in range(1, 7):
     values, known = box(values, known)
-    zeros = F.conv2d(zeros, box.weight, padding=1)
-    ends = *zeros[known == 1].aminmax(), *values[known == 1].aminmax()
+    mixed = F.conv2d(mixed, box.weight, padding=1)
+    ends = *mixed[known == 1].aminmax(), *values[known == 1].aminmax()
     print(f"layer {number}:", end=" ")
     print("plain {:.3f} to {:.3f}, partial {:.3f} to {:.3f}".format(*ends))
 cl.claim("partial: constant to 1e-6", (values[known == 1] - 0.5).abs().max() < 1e-6)
-cl.claim("plain: somewhere under half of it", zeros[known == 1].min() < 0.25)
+cl.claim("plain: somewhere under half of it", mixed[known == 1].min() < 0.25)
 
 # %% [markdown]
+# And trained weights? The first stage of the shipped network sees the photos with our hole
+# and without. By how many of its deviations does the hole move an output? And that of a
+# grey wall, which has nothing to tell?
+
+# %%
+first, whole = partial.encoder[0].conv, torch.zeros_like(light)
+
+
+def through(x, hole):
+    """The first layer's output, and how many of 49 pixels each window knows."""
+    with cl.evidence.record(first) as found:
+        y, _ = first(x, 1 - hole)
+    return y, (49 * found[""]["window"]).round()
+
+
+# %%
+inner = through(photos, whole)[1] == 49  # clear of the picture's border
+known = through(photos, hole.expand_as(light))[1]
+unit = through(photos, whole)[0].std((0, 2, 3), keepdim=True)
+off = {}
+for name, x in {"photos": photos, "wall": torch.full_like(photos, 0.5)}.items():
+    change = through(x, hole.expand_as(light))[0] - through(x, whole)[0]
+    off[name] = (change / unit).square().mean(1, keepdim=True)
+
+# %%
+rim = {}
+for low, high in ((1, 12), (13, 36), (37, 48), (49, 49)):
+    here = inner & (known >= low) & (known <= high)
+    rim[low] = [off[name][here].mean().sqrt() for name in off]
+    print(f"{low:2} to {high} of 49 known:", end=" ")
+    print("photos move by {:.1f} deviations, the wall by {:.1f}".format(*rim[low]))
+cl.claim("few known: by over 2 deviations, even the wall", min(rim[1]) > 2)
+cl.claim("all known: by 0", max(rim[49]) == 0)
+low, high = first.weight.flatten(1).aminmax(dim=1)
+cl.claim("every kernel has weights of both signs", ((low < 0) & (high > 0)).all())
+
+# %% [markdown]
+# At the rim the trained layer is far off. Its weights have both signs, to find edges; take
+# some taps out, and even a grey wall is one. The ratio is right on average over *all*
+# ways to leave taps out, but at a rim one side is missing. So trained weights do not
+# keep the mean there, and the layers above are trained to live with it.
+#
 # ## Spot the bug
 #
-# Five layers in a few lines of our own; each has a bug that a public re-implementation
-# has had. `sums` is right: `c` is $C(M \odot X)$, and `d` counts the known values of
-# **both** channels. Find all five before you run the test below them.
+# Five layers and a class, in a few lines of our own; each of their bugs was in published code. `sums` is right: `c` is $C(M \odot X)$, and `d` counts the known values of **both**
+# channels. Find all seven before you run the tests below.
 
 # %%
 mean_of_18, b = torch.full((1, 2, 3, 3), 1 / 18), 0.2
@@ -496,8 +543,8 @@ def bug_1(x, valid):
 
 def bug_2(x, valid):
     c, d = sums(x, valid)
-    y = (c + b) * (18 / d)
-    return torch.where(d > 0, (y - b) * (18 / d) + b, 0), (d > 0).float()
+    y = c * (18 / d) + b
+    return torch.where(d > 0, y * (18 / d), 0), (d > 0).float()
 
 
 # %%
@@ -526,7 +573,7 @@ def bug_5(x, valid):
 # Each is shown a constant picture of 0.5 with a square missing. Known outputs should be
 # $0.5 + 0.2 = 0.7$, all others 0, and validity 0 or 1. The third is called twice, first
 # with the hole, then without. The fifth gets a hole that was resized bilinearly. The
-# library's layer comes last, to show what right looks like.
+# library's layer comes last.
 
 # %%
 flat, valid = torch.full((1, 2, 16, 16), 0.5), 1 - square(16, 8)
@@ -554,15 +601,50 @@ for name, (bug, known) in asked.items():
 cl.claim("only the library's passes", [n for n in healthy if healthy[n]] == ["none"])
 
 # %% [markdown]
-# <details><summary>The five bugs</summary>
+# Two more show in no picture:
+
+
+# %%
+class Stage(torch.nn.Module):
+    """A layer, a kernel of ones for its validity, and a batch normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(2, 4, 3)
+        self.ones = torch.ones(1, 2, 3, 3)
+        norm = torch.nn.BatchNorm2d(4)
+        torch.nn.init.constant_(norm.weight, 0.5)
+
+
+# %%
+moved = Stage().double()
+parts = [type(part).__name__ for part in moved.children()]
+print(*parts, "| weights:", moved.conv.weight.dtype, "| ones:", moved.ones.dtype)
+stayed = moved.ones.dtype == torch.float32
+cl.claim("one part only, and the ones stayed behind", parts == ["Conv2d"] and stayed)
+
+# %% [markdown]
+# <details><summary>The seven bugs, and where they were</summary>
 #
-# 1. The window has 18 values, not 9: all is divided by the number of channels.
-# 2. `c + b` is not $C(M \odot X)$: the bias is scaled, and the ratio applied twice.
-# 3. The ratio of the last call is kept, and used for another hole of the same shape.
-# 4. In half precision $10^{-8}$ is 0, 18 / 0 is infinite, and infinity times 0 is NaN.
-# 5. Clamping is not deciding: what is 0.3 known stays so, and scales the output.
+# 1. The window has 18 values, not 9
+#    ([PConv-Keras](https://github.com/MathiasGruber/PConv-Keras/pull/67)).
+# 2. The ratio is applied twice:
+#    [tanimutomo/partialconv](https://github.com/tanimutomo/partialconv/blob/2dace61/src/model.py),
+#    in layers with a bias.
+# 3. The last ratio is kept, and used for another hole of the same shape (the
+#    [authors' layer](https://github.com/NVIDIA/partialconv/blob/9aa05ba/models/partialconv2d.py),
+#    called with a hole and then without).
+# 4. In half precision $10^{-8}$ is 0, 18 / 0 is infinite, and infinity times 0 is NaN
+#    (the same layer).
+# 5. Clamping is not deciding: what is 0.3 known stays so (the same layer).
+# 6. `norm` is a local variable: part of nothing and never applied (as in 2).
+# 7. `ones` is a plain tensor, which `.double()` and `.to("cuda")` leave behind
+#    ([an early version](https://github.com/tanimutomo/partialconv/blob/00ec5bd/src/model.py)
+#    of 2). `register_buffer` moves it.
 #
 # </details>
+#
+# All three are useful code. Only the last bug can stop a training; the rest shows in numbers.
 #
 # The library keeps nothing between calls and selects. The grey hole of bug 5 it refuses
 # in evaluation mode, and says why:
@@ -605,7 +687,8 @@ other.look("last").still()
 #
 # The shipped network had lesson 03's data, loss and number of steps; only the layer
 # differs. Beside it we train a small one in the open. The loss is the mean error in the
-# hole plus the mean error of all pixels.
+# hole plus that of all pixels. This page was made in the profile `ci`: 4 steps only,
+# enough to see that it runs, not that it learns. `laptop` takes 300.
 
 # %%
 from copy import deepcopy
@@ -685,8 +768,7 @@ for share in (0.1, 0.3, 0.5):
 # %% [markdown]
 # These are statistics of the hole, and the next hole brings others. `freeze_norms` fixes
 # them, also when a loop calls `train()`. A few steps with the full loss of question 4,
-# from the shipped weights; which statistics will have moved? (Whether the second stage
-# also makes better pictures we did not measure: the shipped weights have none.)
+# from the shipped weights; which statistics will have moved?
 
 # %%
 tuned = deepcopy(partial).requires_grad_(True).to(run.device)
@@ -715,7 +797,6 @@ for half in ("encoder", "decoder"):
 # by tens of levels. How far do these?
 
 # %%
-photos = cl.photos.squares("evaluation", 128)
 bench = cl.holes.benchmark(128, per_cell=20)
 holes = bench.hole[(bench.bucket == 2) & ~bench.border]
 noise = torch.rand(photos.shape, generator=run.generator("fill"))
@@ -750,7 +831,7 @@ cl.pictures.grid(shown)
 #
 # ## Experiment 2: is it also better?
 #
-# Being safe is not being good. Loss, data, steps and, but for one input channel,
+# Loss, data, steps and, but for one input channel,
 # parameters are equal; the cards hold hole L1 on the same 240 holes: 20 in each of 12
 # cells, six ratios with and without holes at the border. `blind` is lesson
 # 03's network without the fourth channel.
@@ -789,12 +870,11 @@ same = all((live[kind] - rows[kind][2, 0]).abs() < 6e-5 for kind in names)
 cl.claim("measured here, 20 to 30 % without border: as on the cards", same)
 
 # %% [markdown]
-# We had hoped for more. `partial` has no channel for the hole, and beats `blind`, which
-# has none either, everywhere. But after 12,000 steps a plain network with that channel is
-# level with it, and ahead where little is missing. Holes at the border change nothing
-# about that. So what partial convolution buys is not quality over `told`: it is the 0 of
-# experiment 1. Where does `told` win in small holes? The cards also hold the *seam*: how
-# much harder the step across the rim of the hole is than in the true photo.
+# We had hoped for more. `partial` beats `blind` everywhere; neither has a channel for the
+# hole. But after 12,000 steps a plain network with that channel is level, and ahead where
+# little is missing, holes at the border or not. So what partial convolution buys is not
+# quality over `told`: it is the 0 of experiment 1. Where in small holes does `told` win?
+# The cards also hold the *seam*: how much harder the step across the rim is than in the true photo.
 
 # %%
 seam = {kind: torch.tensor(card["seam"]).mean(1) for kind, card in cards.items()}
@@ -804,13 +884,13 @@ small = [seam[kind][0] for kind in ("told", "partial", "blind")]
 cl.claim("seam in small holes: told < partial < blind", small == sorted(small))
 
 # %% [markdown]
-# At the rim, then: `told` meets it as the truth does, `partial` leaves a step, `blind` a
-# larger one; in large holes the two are alike. A small hole is mostly rim, which would
-# explain the order. It is no proof: this is one network of each kind.
+# `told` meets the rim as the truth does, `partial` leaves a step, `blind` a larger one; in
+# large holes the first two are alike. A small hole is mostly rim: that would explain it.
+# But this is one network of each kind.
 #
-# So we train small ones, three seeds of each kind, at 32 px and for 150 steps only, on
-# the same photos. We do it twice: with `strokes` as drawn, which are mostly small, and
-# with `all`, the same strokes grown to ratios from 2 to 59 %.
+# So we train small ones at 32 px for 150 steps, three seeds of each kind. We do it twice:
+# on `strokes` as drawn, mostly small, and on `all`, the same strokes grown to ratios from
+# 2 to 59 %.
 
 
 # %%
@@ -885,8 +965,15 @@ plt.show()
 mean_of = {key: found.mean(1) for key, found in errors.items()}  # of each seed
 rival = torch.minimum(mean_of["all", "told"], mean_of["all", "blind"])
 ahead = 1 - mean_of["all", "partial"] / rival
-cl.close("trained on all: gain over the better rival", ahead.mean(), 0.1, 0.05)
-cl.claim("and below it on each of three seeds", (ahead > 0).all())
+for seed, expected in enumerate((0.11, 0.12, 0.1)):
+    name = f"trained on all, seed {seed}: gain over the better rival"
+    cl.close(name, ahead[seed], expected, 0.05)
+cl.claim("so it is ahead on each of three seeds", (ahead > 0).all())
+
+# %%
+first_bucket = {n: errors["all", n][:, :20].mean(1) for n in contest}
+won = first_bucket["partial"] < first_bucket["told"]
+cl.claim("up to 10 % missing, too", won.all())
 wide = {name: errors["strokes", name][:, 100:].mean(1) for name in contest}
 lost = wide["partial"] > torch.maximum(wide["told"], wide["blind"])
 cl.claim("trained on strokes, last bucket: partial is worst on each seed", lost.all())
@@ -894,10 +981,9 @@ cl.claim("trained on strokes, last bucket: partial is worst on each seed", lost.
 # %% [markdown]
 # ## Experiment 3: where it fails
 #
-# The first two claims say: after 150 steps partial convolution is ahead, on each seed;
-# only in the last bucket of the left picture the three meet. The third was a surprise.
-# Why? A guess: some holes are still open at the bottom of this small network, after its
-# third stage, and it met few such holes in training. Count them.
+# After 150 steps on `all`, partial convolution is ahead on each seed, by about a tenth. The
+# last claim was a surprise. Why? A guess: some holes are still open after the third
+# and last stage of this small network, and in `strokes` it met few of them. Count them.
 
 
 # %%
@@ -931,36 +1017,37 @@ less = (behind["closed"] < behind["open"] / 2).all()
 cl.claim("closed: less than half as far behind, on each seed", less)
 
 # %% [markdown]
-# The guess holds. An empty window gives exactly 0, and what batch normalisation and the
-# decoder make of it was hardly trained; a plain network finds *something* everywhere. So
-# a partial network must be deep enough for its holes, and must be trained on holes as
-# large as they get.
+# The guess holds. An empty window gives exactly 0, and what the layers above make of it was
+# hardly trained. So a partial network must be deep enough for its holes, and be
+# trained on holes as large as they get.
 #
-# The second failure is old: blur. As in lesson 03 we compare the squared steps between
-# missing neighbours with those of the truth, for the shipped networks.
-
+# The second failure is old: blur. How much of the truth's gradient energy
+# (lesson 03) do the shipped networks keep?
 
 # %%
-def energy(picture, hole):
-    """Mean squared step between neighbours in a row that are both missing."""
-    both = hole[..., 1:] * hole[..., :-1]
-    step = picture.diff(dim=-1).square().mean(1, keepdim=True)
-    return (step * both).sum() / both.sum()
-
-
-kept = {}
+kept, energy = {}, cl.evaluation.gradient_energy
+truth = photos.repeat(2, 1, 1, 1)  # without and with holes at the border
 for bucket, ratio in ((0, "to 10 %"), (5, "to 60 %")):
-    some = bench.hole[(bench.bucket == bucket) & ~bench.border]
+    some = bench.hole[bench.bucket == bucket]
     for name, network in {"plain": told, "partial": partial}.items():
-        made = energy(network(photos, some), some)
-        kept[name, bucket] = made / energy(photos, some)
-        print(f"{ratio} missing: {name:7} keeps {kept[name, bucket]:.0%} of the energy")
+        made = energy(network(truth, some), some).mean()
+        kept[name, bucket] = made / energy(truth, some).mean()
+        print(f"{ratio} missing: {name:7} keeps {kept[name, bucket]:.1%} of the energy")
 most = max(kept["plain", 5], kept["partial", 5])
 cl.claim("in large holes both keep under a tenth", most < 0.1)
 
 # %% [markdown]
-# Leaving the hole out of the sum cures colour discrepancy. It invents no texture: that
-# L1 asks for the middle of all answers has not changed.
+# Leaving the hole out of the sum cures colour discrepancy, not blur: L1 still asks for the
+# middle of all answers.
+#
+# ## What we do not know
+#
+# - **Why `told` leads in the smallest holes.** The seam points to the rim. But of our
+#   small networks, three seeds each, `partial` is ahead there. One long training of each
+#   kind cannot tell a cause from luck.
+# - **What the second stage is worth.** It is built and tested; the shipped weights did
+#   not have it. Its two VGG terms cost eight times the U-Net's own step on a CPU
+#   (measured twice: 7.9 and 8.5).
 #
 # ## Exercises
 #
@@ -977,8 +1064,7 @@ cl.claim("in large holes both keep under a tenth", most < 0.1)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `amax` over the channels, then `torch.nn.functional.max_pool2d`; or count with a
-# convolution of ones and compare with 0.
+# `amax` over the channels, then `torch.nn.functional.max_pool2d`.
 #
 # </details>
 
@@ -1079,8 +1165,8 @@ ratio_after_skip = cl.check("04.3", ratio_after_skip)
 #
 # *Stretch · difficulty 3 of 3 · 15 minutes*
 #
-# Write the test that would have caught what this lesson warns of. It will be shown layers
-# that leak, each in its own way, and some that do not.
+# Write the test that would have caught what this lesson warns of. It is shown layers that leak
+# and layers that do not.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1133,18 +1219,16 @@ leaks = cl.check("04.4", leaks)
 # <details><summary>Answer</summary>
 #
 # Validity says what may be read, and a value scaled by its ratio may. With the share
-# passed on, every layer would scale again what the last one scaled. The hard rule costs:
-# after our encoder one value counted as fully known
-# that rested on known pixels by little more than one hundredth.
+# passed on, every layer would scale again what the last one scaled.
 #
 # </details>
 #
-# **3.** What does a partial convolution do in a picture without any hole?
+# **3.** What does a padded 3 × 3 partial convolution do in a picture without any hole?
 #
 # <details><summary>Answer</summary>
 #
 # It is a plain convolution, except at the border, where it scales by 1.5 at edges and
-# 2.25 in corners (3 × 3). Padding counts as missing.
+# 2.25 in corners. Padding counts as missing.
 #
 # </details>
 #
@@ -1162,8 +1246,8 @@ leaks = cl.check("04.4", leaks)
 # A partial convolution sums what a window knows, scales it by sum(1)/sum(M), and marks
 # the window known if anything in it was. Two convolutions do it; one channel of validity
 # is enough, two after a skip. Nothing under the hole is read: its colour changes answers
-# by exactly 0. The ratio keeps the mean; the deviation is larger the fewer taps are
-# known. After 150 steps it was ahead of plain convolution on three seeds, if trained on
+# by exactly 0. The ratio keeps the mean of equal weights, not of trained ones at a rim.
+# After 150 steps it was ahead of plain convolution on three seeds, if trained on
 # large holes; after 12,000 a plain network told the hole was level, but still fooled by
 # its colour. It stays blurred, and forgets how sure it is.
 #
