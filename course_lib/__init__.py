@@ -28,18 +28,22 @@ from course_lib.session import start
 from course_lib.tensors import composite, hide
 from course_lib.widgets import (
     DiscountExplorer,
+    GateExplorer,
     HoleExplorer,
     HolePainter,
     ReadingExplorer,
+    SketchPad,
     TrainingView,
     WindowExplorer,
 )
 
 __all__ = [
     "DiscountExplorer",
+    "GateExplorer",
     "HoleExplorer",
     "HolePainter",
     "ReadingExplorer",
+    "SketchPad",
     "TrainingView",
     "WindowExplorer",
     "check",

@@ -5,18 +5,22 @@ No network, no build step: each explorer is a Python class and an ES module besi
 
 from course_lib.widgets.base import CourseWidget
 from course_lib.widgets.discount_explorer import DiscountExplorer
+from course_lib.widgets.gate_explorer import GateExplorer
 from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.painter import HolePainter
 from course_lib.widgets.reading_explorer import ReadingExplorer
+from course_lib.widgets.sketch_pad import SketchPad
 from course_lib.widgets.training_view import TrainingView
 from course_lib.widgets.window_explorer import WindowExplorer
 
 __all__ = [
     "CourseWidget",
     "DiscountExplorer",
+    "GateExplorer",
     "HoleExplorer",
     "HolePainter",
     "ReadingExplorer",
+    "SketchPad",
     "TrainingView",
     "WindowExplorer",
 ]

@@ -68,6 +68,15 @@ torch.manual_seed(0)
 window = cl.WindowExplorer(cl.networks.UNet(conv=cl.layers.PartialConv2d).eval())
 window"""
 
+SKETCH = """import torch
+import torch.nn.functional as F
+
+def ink(image, hole, sketch):
+    return torch.where(F.max_pool2d(sketch, 5, 1, 2) > 0, 0.95, image)
+
+pad = cl.SketchPad(networks={"ink": ink, "deaf": lambda image, hole, sketch: image})
+pad"""
+
 
 def write_notebooks(folder: Path) -> None:
     """The smallest notebook with each widget; it has the name of its notebook."""
@@ -75,6 +84,7 @@ def write_notebooks(folder: Path) -> None:
         _write(folder / f"{name}.ipynb", f"{name} = cl.{widget}()\n{name}")
     _write(folder / "training.ipynb", TRAINING)
     _write(folder / "window.ipynb", WINDOW)
+    _write(folder / "sketch.ipynb", SKETCH)
 
 
 def _write(path: Path, source: str) -> None:
@@ -217,6 +227,12 @@ class WindowInPage(CardInPage):
     """A window explorer."""
 
     view = "input-view"
+
+
+class SketchInPage(CardInPage):
+    """A sketch pad."""
+
+    view = "sketch-view"
 
 
 class PainterInPage(CardInPage):

@@ -13,6 +13,7 @@ from lab import (
     ExplorerInPage,
     PainterInPage,
     ReadingInPage,
+    SketchInPage,
     TrainingInPage,
     WindowInPage,
     ask_kernel,
@@ -684,6 +685,131 @@ def test_a_window_is_followed_through_the_layers(make_page, lab, screenshots):
     assert window.root.evaluate(overflow) <= 0
     window.root.screenshot(path=screenshots / "window_narrow.png")
     assert page.problems == []
+
+
+# ---- the sketch pad ----
+
+LINES = "print(int(pad.sketch.sum()), int((pad.sketch * pad.hole).sum()))"
+
+
+@pytest.fixture
+def pad(make_page, lab):
+    page = make_page(1280, 1000)
+    open_notebook(page, lab, "sketch.ipynb")
+    assert run_all(page) == []
+    yield SketchInPage(page)
+    assert page.problems == []
+
+
+def test_a_line_reaches_the_kernel_and_the_fill_follows_it(pad):
+    page, names = pad.page, ("with-0", "without-0", "with-1")
+    before = [pad.pixels(name) for name in names]
+    pad.act(lambda: pad.drag((0.2, 0.5), (0.6, 0.55)))
+    counted, outside = int(pad["counted"]), int(pad["outside"])
+    assert 36 <= counted <= 42, "from the rim at column 38 to column 76"
+    assert counted + outside == 52, "one pixel for each column"
+    assert ask_kernel(page, LINES) == f"52 {counted}"
+    followed, plain, deaf = (pad.pixels(name) for name in names)
+    assert changed(before[0], followed).sum() > 200
+    assert not changed(before[1], plain).any()
+    assert not changed(before[2], deaf).any(), "another network that hears nothing"
+    error = "print(f\"hole L1 {pad.shown['networks'][0]['with']['l1']:.3f}\")"
+    assert pad.part("facts-with-0").inner_text().startswith(ask_kernel(page, error))
+    assert pad.status().startswith(f"{counted} line pixels count, {outside} outside")
+    pad.part("tool-erase").check()
+    pad.act(lambda: pad.drag((0.1, 0.5), (0.26, 0.5)))
+    assert int(pad["outside"]) < outside
+    assert int(pad["counted"]) == counted
+    pad.act(lambda: pad.part("clear").click())
+    assert ask_kernel(page, LINES) == "0 0"
+    assert not changed(before[0], pad.pixels("with-0")).any()
+    for _ in range(2):
+        pad.act(lambda: pad.part("undo").click())
+    assert ask_kernel(page, LINES) == f"52 {counted}"
+
+
+def test_keys_put_the_pen_down_and_lift_it(pad):
+    page, keys = pad.page, pad.page.keyboard
+    pad.part("sketch-view").focus()
+    keys.press("Shift+ArrowLeft")
+    assert pad.status() == "Pen at row 64, column 56, in the hole."
+    pad.act(lambda: keys.press("Space"))
+    for _ in range(5):
+        keys.press("ArrowDown")
+    assert pad.status() == "Pen at row 69, column 56, in the hole, down."
+    pad.act(lambda: keys.press("Space"))
+    keys.press("ArrowDown")
+    assert ask_kernel(page, LINES) == "6 6"
+    where = "print(*pad.sketch[0, 0].nonzero()[[0, -1]].flatten().tolist())"
+    assert ask_kernel(page, where) == "64 56 69 56"
+    keys.down("Space")
+    keys.press("Shift+ArrowRight")
+    pad.act(lambda: keys.up("Space"))
+    assert ask_kernel(page, LINES) == "15 15", "held, it draws like a mouse"
+    pad.act(lambda: keys.press("Control+z"))
+    assert ask_kernel(page, LINES) == "6 6"
+    pad.act(lambda: keys.press("Control+z"))
+    assert ask_kernel(page, LINES) == "0 0"
+    pad.act(lambda: keys.press("Shift+Control+z"))
+    assert pad["counted"] == "6"
+
+
+def test_a_finger_and_python_draw_too(pad):
+    pad.act(lambda: pad.page.touchscreen.tap(*pad.at(0.5, 0.5)))
+    assert ask_kernel(pad.page, LINES) == "1 1"
+    code = "_ = pad.draw(torch.eye(128)[None, None])"
+    pad.act(lambda: pad.part("undo").click())
+    assert ask_kernel(pad.page, code) == ""
+    wait = "(root) => root.dataset.counted === '51'"
+    pad.page.wait_for_function(wait, arg=pad.root.element_handle())
+    assert pad["outside"] == "77"
+
+
+def test_the_hole_is_repainted_and_edges_are_said_to_be_given(pad, screenshots):
+    page = pad.page
+    pad.act(lambda: pad.drag((0.1, 0.15), (0.3, 0.15)))
+    assert pad["counted"] == "0"
+    before = int(pad["hole"])
+    pad.part("layer-hole").check()
+    pad.act(lambda: pad.drag((0.05, 0.15), (0.35, 0.15)))
+    assert int(pad["hole"]) > before + 300
+    assert ask_kernel(page, "print(int(pad.hole.sum()))") == pad["hole"]
+    assert int(pad["counted"]) > 20, "the hole came to the line"
+    pad.act(lambda: pad.part("undo").click())
+    assert (pad["hole"], pad["counted"]) == (str(before), "0")
+    pad.part("layer-lines").check()
+    pad.act(lambda: pad.part("edges").click())
+    edges = "cl.sketch.edges(pad.image) * pad.hole"
+    assert ask_kernel(page, f"print(torch.equal(pad.sketch, {edges}))") == "True"
+    assert int(pad["given"]) == int(pad["counted"]) > 20
+    note = pad.root.get_by_text("no inpainting result")
+    assert note.is_visible()
+    pad.act(lambda: pad.part("undo").click())
+    assert pad["given"] == "0"
+    assert not note.is_visible()
+    pad.act(lambda: pad.part("photo-2").check())
+    assert ask_kernel(page, "print(pad.photo == pad.photo_labels[2])") == "True"
+    assert pad.part("undo").is_disabled(), "the lines went with their photo"
+    picture = encoded(np.full((90, 60, 3), 200, np.uint8))
+    pad.act(lambda: pad.part("upload").set_input_files(picked("mine.png", picture)))
+    assert pad["photo"] == "mine.png"
+
+
+def test_the_sketch_pad_fits_its_page(pad, screenshots):
+    page = pad.page
+    pad.act(lambda: pad.drag((0.2, 0.45), (0.5, 0.35), (0.8, 0.6)))
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        pad.pixels("sketch-view")
+        pad.root.screenshot(path=screenshots / f"sketch_{name.lower()}.png")
+    assert pad.root.bounding_box()["height"] <= 820
+    assert pad.root.evaluate(overflow) <= 0
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 1000})
+    pad.pixels("sketch-view")
+    assert pad.root.evaluate(overflow) <= 0
+    pad.root.screenshot(path=screenshots / "sketch_narrow.png")
 
 
 # ---- lessons ----
