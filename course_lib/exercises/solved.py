@@ -16,7 +16,10 @@ from nbformat import NotebookNode
 from course_lib.exercises import NOT_YET, Exercise, of_lesson, passed_on
 from course_lib.notebooks import BuildError, normalise, read
 from course_lib.notebooks.build import as_text, store
+from course_lib.notebooks.normal import CODE_LINES
 from course_lib.notebooks.rules import exercise_cells
+
+ANSWER_LINES = 20  # that an answer may add to a cell: no reader meets the twin
 
 
 def write_solved(path: Path, folder: Path) -> Path:
@@ -44,7 +47,7 @@ def solve(notebook: NotebookNode, known: Mapping[str, Exercise]) -> NotebookNode
         if len(texts) != 1:
             raise BuildError(f"exercise {key} does not show once: {before}")
         texts[0].text = texts[0].text.replace(before, after)
-    return normalise(solved)
+    return normalise(solved, CODE_LINES + ANSWER_LINES)
 
 
 def _fill_in(source: str, exercise: Exercise) -> str:

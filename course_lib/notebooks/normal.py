@@ -42,11 +42,12 @@ class BuildError(Exception):
     """A lesson cannot be stored; the message names the cell and the cure."""
 
 
-def normalise(notebook: NotebookNode) -> NotebookNode:
+def normalise(notebook: NotebookNode, code_lines: int = CODE_LINES) -> NotebookNode:
     """Bring a notebook, executed or not, into its normal form, in place.
 
     Doing it twice changes nothing more. Raises ``BuildError`` for what must not be
     repaired silently: stderr, colour codes, a machine's path, too much of anything.
+    A cell may have ``code_lines`` lines.
     """
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = NotebookNode(
@@ -62,7 +63,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         cell.id = _cell_id(cell, seen)
         if cell.cell_type == "code":
             where = f"code cell {code_number(notebook, index)}"
-            _check_source(cell.source, where)
+            _check_source(cell.source, where, code_lines)
             cell.outputs = _normal_outputs(cell, where)
     return notebook
 
@@ -85,10 +86,10 @@ def _cell_id(cell: NotebookNode, seen: Counter[str]) -> str:
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
-def _check_source(source: str, where: str) -> None:
+def _check_source(source: str, where: str, code_lines: int) -> None:
     lines = source.splitlines()
-    if len(lines) > CODE_LINES:
-        raise BuildError(f"{where} has {len(lines)} lines, at most {CODE_LINES}: split")
+    if len(lines) > code_lines:
+        raise BuildError(f"{where} has {len(lines)} lines, at most {code_lines}: split")
     for line in lines:
         if len(line) > LINE_LENGTH:
             raise BuildError(

@@ -1,0 +1,733 @@
+"""Exercises of lesson 05: gated convolution."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.exercises import Cases, Exercise
+
+# ------------------------------------------------------------------------------- 05.1
+
+
+def gated_output(both: torch.Tensor) -> torch.Tensor:
+    """The output of a gated convolution, from what its one convolution computed.
+
+    ``both`` is (N, 2 C, H, W): channel c < C is feature c, and channel C + c the score
+    of its gate, which is sigmoid(score). Returns ELU(feature) * gate, (N, C, H, W).
+    """
+    feature, score = both.chunk(2, 1)
+    return torch.nn.functional.elu(feature) * torch.sigmoid(score)
+
+
+def _numbers(draw: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def _scattered(draw: torch.Generator, *shape: int, share: float = 0.4) -> Tensor:
+    return (torch.rand(shape, generator=draw) < share).double()
+
+
+def _gate_cases() -> Cases:
+    draw = torch.Generator().manual_seed(51)
+    features = _numbers(draw, 1, 3, 4, 5)
+    doors = {"open": 30.0, "half open": 0.0, "shut": -30.0}
+    given = {
+        name: (torch.cat([features, torch.full_like(features, score)], 1),)
+        for name, score in doors.items()
+    }
+    return {
+        **given,
+        "each gate another": (3 * _numbers(draw, 1, 8, 5, 4),),
+        "one feature, one gate": (_numbers(draw, 1, 2, 3, 3),),
+        "a batch, odd sides": (2 * _numbers(draw, 3, 6, 7, 5),),
+        "not contiguous": (2 * _numbers(draw, 2, 5, 7, 4).transpose(1, 3),),
+    }
+
+
+def _wrong_output(
+    feature_by: Callable[[Tensor], Tensor] = F.elu,
+    gate_by: Callable[[Tensor], Tensor] = torch.sigmoid,
+    after: Callable[[Tensor], Tensor] = torch.clone,
+    swapped: bool = False,
+) -> Callable[[Tensor], Tensor]:
+    """The reference with other functions in the places of its own."""
+
+    def answer(both: Tensor) -> Tensor:
+        feature, score = both.chunk(2, 1)[:: -1 if swapped else 1]
+        return after(feature_by(feature) * gate_by(score))
+
+    return answer
+
+
+# ------------------------------------------------------------------------------- 05.2
+
+
+class GatedConv(torch.nn.Module):
+    """A gated convolution: one convolution computes features and scores together.
+
+    ``self.conv``, a torch.nn.Conv2d with bias and 2 * ``out`` outputs, holds all
+    weights: the features first, then the scores. ``kernel``, ``stride``, ``padding``
+    (with zeros) and ``dilation`` are the same for both.
+    """
+
+    def __init__(
+        self, into: int, out: int, kernel: int, stride: int, padding: int, dilation: int
+    ) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(into, 2 * out, kernel, stride, padding, dilation)
+
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``x`` is (N, into, H, W), ``valid`` is (N, 1, H, W), 1 = known.
+
+        Returns [0] ELU(feature) * sigmoid(score), (N, out, H', W'), in which ``valid``
+        plays no part, and [1] ``valid`` resized to (N, 1, H', W') as
+        torch.nn.functional.interpolate does it with mode="nearest".
+        """
+        feature, score = self.conv(x).chunk(2, 1)
+        y = torch.nn.functional.elu(feature) * torch.sigmoid(score)
+        return y, torch.nn.functional.interpolate(valid, y.shape[2:], mode="nearest")
+
+
+def _layer_cases() -> Cases:
+    draw = torch.Generator().manual_seed(52)
+
+    def weights(out: int, channels: int, kernel: int) -> tuple[Tensor, Tensor]:
+        weight = _numbers(draw, 2 * out, channels, kernel, kernel) / kernel
+        return weight, _numbers(draw, 2 * out)
+
+    x, valid = _numbers(draw, 1, 3, 8, 8), _scattered(draw, 1, 1, 8, 8)
+    wide, some = _numbers(draw, 2, 2, 11, 7), _scattered(draw, 2, 1, 11, 7)
+    turned, few = wide.transpose(2, 3), some.transpose(2, 3)
+    none, whole = torch.zeros_like(valid), torch.ones_like(valid)
+    return {  # stride, padding, dilation
+        "the size stays": (x, valid, *weights(4, 3, 3), 1, 1, 1),
+        "no padding": (x, valid, *weights(2, 3, 3), 1, 0, 1),
+        "half the size": (x, valid, *weights(2, 3, 3), 2, 1, 1),
+        "stride 2, odd sides, a batch": (wide, some, *weights(3, 2, 5), 2, 2, 1),
+        "dilation 2": (x, valid, *weights(2, 3, 3), 1, 2, 2),
+        "stride 2 and dilation 3": (wide, some, *weights(2, 2, 3), 2, 3, 3),
+        "not contiguous": (turned, few, *weights(3, 2, 3), 1, 1, 1),
+        "a kernel of one pixel": (x, valid, *weights(2, 3, 1), 1, 0, 1),
+        "nothing known": (x, none, *weights(2, 3, 3), 1, 1, 1),
+        "everything known": (x, whole, *weights(2, 3, 3), 2, 1, 1),
+    }
+
+
+def _ask_layer(
+    answer: Callable[..., Any],
+    x: Tensor,
+    valid: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Any:
+    """What the layer answers with these weights in its ``conv``."""
+    sizes = (x.shape[1], len(weight) // 2, weight.shape[-1])
+    layer = answer(*sizes, stride, padding, dilation)
+    if not isinstance(layer, nn.Module):
+        return layer
+    conv = getattr(layer, "conv", None)
+    if not isinstance(conv, nn.Conv2d) or conv.bias is None:
+        raise TypeError("self.conv is asked for, a torch.nn.Conv2d with bias")
+    if conv.weight.shape != weight.shape:
+        found, right = tuple(conv.weight.shape), tuple(weight.shape)
+        raise ValueError(f"self.conv.weight has the shape {found}, right is {right}")
+    given = {"conv.weight": weight, "conv.bias": bias}
+    return torch.func.functional_call(layer, given, (x, valid.detach()))
+
+
+def _layer(
+    features: Callable[[GatedConv, Tensor, Tensor], Tensor] | None = None,
+    validity: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Callable[..., GatedConv]:
+    """The reference that computes one of its two results in another way."""
+
+    class Mistaken(GatedConv):
+        def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+            y, known = super().forward(x, valid)
+            y = features(self, x, valid) if features else y
+            return y, validity(valid, y) if validity else known
+
+    return Mistaken
+
+
+def _halves(made: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., GatedConv]:
+    """The reference with ``made(feature, score)`` for its output."""
+
+    def features(layer: GatedConv, x: Tensor, valid: Tensor) -> Tensor:
+        feature, score = layer.conv(x).chunk(2, 1)
+        return made(feature, score)
+
+    return _layer(features)
+
+
+def _gate(
+    bias: bool = True, first: bool = False, stride: int = 0, dilation: int = 0
+) -> Callable[..., GatedConv]:
+    """The reference with another convolution for the gate, cut to the right size."""
+
+    def features(layer: GatedConv, x: Tensor, valid: Tensor) -> Tensor:
+        conv = layer.conv
+        feature = conv(x).chunk(2, 1)[0]
+        weight, shift = (
+            part.chunk(2)[1] for part in dict(conv.named_parameters()).values()
+        )
+        if first:
+            x, weight = x[:, :1], weight[:, :1]
+        apart = dilation or conv.dilation[0]
+        lost = (conv.dilation[0] - apart) * (weight.shape[-1] // 2)
+        side, step = int(conv.padding[0]) - lost, stride or conv.stride[0]
+        score = F.conv2d(x, weight, shift if bias else None, step, side, apart)
+        score = score[..., : feature.shape[2], : feature.shape[3]]
+        return F.elu(feature) * score.sigmoid()
+
+    return _layer(features)
+
+
+def _hidden_first(layer: GatedConv, x: Tensor, valid: Tensor) -> Tensor:
+    return GatedConv.forward(layer, x * valid, valid)[0]
+
+
+def _gated_by_validity(layer: GatedConv, x: Tensor, valid: Tensor) -> Tensor:
+    y, known = GatedConv.forward(layer, x, valid)
+    return y * known
+
+
+# ------------------------------------------------------------------------------- 05.3
+
+
+def gate_auc(gate: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+    """How well each channel's gate tells missing from known places: its AUC.
+
+    ``gate`` is (C, h, w); ``hole`` is (1, H, W), 1 = missing, and is resized to (h, w)
+    as torch.nn.functional.interpolate does it with mode="nearest". The AUC of a channel
+    is the share, of all pairs of a missing and a known place, in which the gate is
+    larger at the missing one; a pair of equal gates counts one half. Returns float64,
+    (C,); NaN if no place is missing, or none is known. Do not go through the pairs: a
+    map of 128 x 128 can have 67 million of them in each channel.
+    """
+    size = gate.shape[1:]
+    resized = torch.nn.functional.interpolate(hole[None], size, mode="nearest")[0, 0]
+    missing = gate[:, resized == 1].contiguous()
+    known = gate[:, resized == 0].sort(1).values
+    smaller = torch.searchsorted(known, missing)
+    not_larger = torch.searchsorted(known, missing, right=True)
+    return (smaller + not_larger).double().mean(1) / (2 * known.shape[1])
+
+
+def _auc_cases() -> Cases:
+    draw = torch.Generator().manual_seed(53)
+
+    def gates(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=draw)
+
+    hole = _scattered(draw, 1, 9, 7).float()
+    by_hand = torch.tensor([[[0.9, 0.2], [0.5, 0.5]], [[0.0, 0.0], [1.0, 1.0]]])
+    large = _scattered(draw, 1, 128, 128, share=0.25).float()
+    noise = gates(2, 128, 128)
+    found = torch.stack([noise[0] + large[0], noise[1] - 0.1 * large[0]]).sigmoid()
+    steps = (4 * gates(5, 9, 7)).round() / 4
+    shut = torch.stack([torch.zeros(9, 7), torch.ones(9, 7), 1 - hole[0], hole[0]])
+    single = (torch.arange(63) == 40).float().view(1, 9, 7)
+    return {
+        "four places": (by_hand, torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])),
+        "odd sides": (gates(3, 9, 7), hole),
+        "many equal gates": (steps, hole),
+        "shut, open, the hole itself": (shut, hole),
+        "a hole at twice the size": (gates(3, 8, 6), _scattered(draw, 1, 16, 12)),
+        "a hole at no multiple of the size": (steps, _scattered(draw, 1, 23, 24)),
+        "not contiguous": (gates(7, 9, 4).permute(2, 1, 0).double(), hole),
+        "nothing missing": (gates(2, 5, 5), torch.zeros(1, 5, 5)),
+        "everything missing": (gates(2, 5, 5), torch.ones(1, 10, 10)),
+        "one place missing": (steps[:2], single),
+        "128 x 128": (found, large),
+    }
+
+
+def _split(gate: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
+    """The gates at missing and, sorted, at known places: each (C, places)."""
+    resized = F.interpolate(hole[None], gate.shape[1:], mode="nearest")[0, 0]
+    return gate[:, resized == 1].contiguous(), gate[:, resized == 0].sort(1).values
+
+
+def _wrong_ties(right: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def answer(gate: Tensor, hole: Tensor) -> Tensor:
+        missing, known = _split(gate, hole)
+        wins = torch.searchsorted(known, missing, right=right).double()
+        return wins.mean(1) / known.shape[1]
+
+    return answer
+
+
+def _ranked_as_they_come(gate: Tensor, hole: Tensor) -> Tensor:
+    """By ranks, but one of two equal gates comes before the other."""
+    resized = F.interpolate(hole[None], gate.shape[1:], mode="nearest")[0, 0]
+    missing = resized.flatten() == 1
+    ranks = gate.flatten(1).argsort(dim=1, stable=True).argsort(1).double() + 1
+    count, known = missing.sum().item(), (~missing).sum().item()
+    wins = ranks[:, missing].sum(1) - count * (count + 1) / 2
+    return wins / torch.tensor(count * known)
+
+
+def _pooled(gate: Tensor, hole: Tensor) -> Tensor:
+    missing, known = _split(gate, hole)
+    both = missing.reshape(1, -1), known.reshape(1, -1)
+    row = torch.cat(both, 1)[None]
+    where = torch.cat([torch.ones_like(both[0]), torch.zeros_like(both[1])], 1)[None]
+    return gate_auc(row, where.float()).expand(len(gate))
+
+
+def _resized_by(
+    resize: Callable[[Tensor, tuple[int, int]], Tensor],
+) -> Callable[[Tensor, Tensor], Tensor]:
+    def answer(gate: Tensor, hole: Tensor) -> Tensor:
+        return gate_auc(gate, resize(hole, (gate.shape[1], gate.shape[2])))
+
+    return answer
+
+
+def _gate_resized(gate: Tensor, hole: Tensor) -> Tensor:
+    size = (hole.shape[1], hole.shape[2])
+    return gate_auc(F.interpolate(gate[None], size, mode="nearest")[0], hole)
+
+
+def _difference_of_means(gate: Tensor, hole: Tensor) -> Tensor:
+    missing, known = (part.double() for part in _split(gate, hole))
+    return (missing.mean(1) - known.mean(1) + 1) / 2
+
+
+def _either_way(gate: Tensor, hole: Tensor) -> Tensor:
+    found = gate_auc(gate, hole)
+    return torch.maximum(found, 1 - found)
+
+
+# ------------------------------------------------------------------------------- 05.4
+
+
+def adversarial_step(
+    generator: torch.nn.Module,
+    critic: torch.nn.Module,
+    own: torch.optim.Optimizer,
+    its: torch.optim.Optimizer,
+    image: torch.Tensor,
+    hole: torch.Tensor,
+) -> tuple[float, float, float]:
+    """One step of both networks: first the critic's, then the generator's against it.
+
+    ``generator(image, hole)`` predicts a picture, ``critic(picture, hole)`` scores one;
+    ``own`` optimises the generator, ``its`` the critic. The fill is the prediction
+    where ``hole`` is 1, and ``image`` elsewhere. With the critic's scores ``real`` of
+    ``image`` and ``fake`` of the fill, the critic's loss is
+    (mean(relu(1 - real)) + mean(relu(1 + fake))) / 2. The generator's loss is
+    distance + 0.1 * adversarial: distance is the mean of abs(prediction - image) over
+    the whole picture, and adversarial is -mean(fake), with ``fake`` from the critic
+    after its step.
+
+    Each network steps down its own loss alone, whatever gradients were there before.
+    Afterwards no parameter of the critic holds a gradient of the generator's loss, and
+    every ``requires_grad`` and ``training`` is as it was. Returns three floats: the
+    critic's loss, adversarial, distance.
+    """
+    prediction = generator(image, hole)
+    fill = torch.where(hole == 1, prediction, image)
+    real, fake = critic(image, hole), critic(fill.detach(), hole)
+    critical = ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2
+    its.zero_grad()
+    critical.backward()
+    its.step()
+
+    adversarial = -critic(fill, hole).mean()
+    distance = (prediction - image).abs().mean()
+    own.zero_grad()
+    learning = [p for p in generator.parameters() if p.requires_grad]
+    (distance + 0.1 * adversarial).backward(inputs=learning)
+    own.step()
+    return critical.item(), adversarial.item(), distance.item()
+
+
+class _Reader(nn.Module):
+    """Two convolutions that read a picture and its hole."""
+
+    def __init__(self, out: int, stride: int, last: nn.Module) -> None:
+        super().__init__()
+        first = nn.Conv2d(4, 6, 3, stride, 1)
+        self.layers = nn.Sequential(first, nn.Softplus(), nn.Conv2d(6, out, 3, 1, 1))
+        self.last = last
+
+    def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+        return self.last(self.layers(torch.cat([image, hole], 1)))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What the two networks are like; they are made anew for every answer."""
+
+    seed: int
+    rule: str = "SGD"
+    frozen: bool = False  # the first layer of each
+    resting: bool = False  # in eval mode
+    stale: bool = False  # gradients left from before
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        draw = torch.Generator().manual_seed(self.seed)
+        both = _Reader(3, 1, nn.Sigmoid()), _Reader(2, 2, nn.Identity())
+        for network in both:
+            network.double().train(not self.resting)
+            for name, parameter in network.named_parameters():
+                parameter.data.copy_(_numbers(draw, *parameter.shape) / 2)
+                parameter.requires_grad_(not (self.frozen and "layers.0" in name))
+                parameter.grad = torch.ones_like(parameter) if self.stale else None
+        return both
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        if self.rule == "Adam":
+            return torch.optim.Adam(network.parameters(), lr=0.05)
+        return torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.5)
+
+
+def _step_cases() -> Cases:
+    draw = torch.Generator().manual_seed(54)
+
+    def pictures(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=draw, dtype=torch.float64)
+
+    image, hole = pictures(2, 3, 8, 8), _scattered(draw, 2, 1, 8, 8)
+    odd, some = pictures(3, 3, 9, 7), _scattered(draw, 3, 1, 9, 7)
+    turned, box = pictures(1, 3, 10, 6).transpose(2, 3), torch.zeros(1, 1, 6, 10)
+    box[..., 1:5, 2:8] = 1
+    return {
+        "two pictures": (_Setting(1), image, hole),
+        "Adam, a batch, odd sides": (_Setting(2, rule="Adam"), odd, some),
+        "not contiguous": (_Setting(3), turned, box.double()),
+        "nothing missing": (_Setting(4), image, torch.zeros_like(hole)),
+        "everything missing": (_Setting(5), image, torch.ones_like(hole)),
+        "gradients left from before": (_Setting(6, stale=True), image, hole),
+        "a frozen layer in each": (_Setting(7, frozen=True), image, hole),
+        "both in eval mode": (_Setting(8, resting=True), image, hole),
+    }
+
+
+def _ask_steps(
+    answer: Callable[..., Any], setting: _Setting, image: Tensor, hole: Tensor
+) -> Any:
+    """What two steps return, and in which state each leaves the networks."""
+    generator, critic = networks = setting.networks()
+    own, its = setting.optimizer(generator), setting.optimizer(critic)
+    found: dict[str, Any] = dict.fromkeys(("step 1", "step 2"), "not asked")
+    for step in tuple(found):
+        asked, flags = _critical_gradient(*networks, image, hole), _flags(*networks)
+        losses = answer(generator, critic, own, its, image, hole)
+        if losses is None or losses is Ellipsis:
+            return losses
+        now = _flags(*networks)
+        moved = [name for name in now if now[name] != flags[name]]
+        found[step] = {
+            "flags changed": ", ".join(moved) or "none",
+            "losses": losses,
+            "critic": deepcopy(critic.state_dict()),
+            "generator": deepcopy(generator.state_dict()),
+            "critic's gradients of another loss": _others(critic, asked),
+        }
+        if moved:  # the next step might not run at all
+            break
+    return found
+
+
+def _flags(generator: nn.Module, critic: nn.Module) -> dict[str, bool]:
+    """Every ``requires_grad`` and ``training`` of both networks."""
+    flags = {}
+    for title, network in {"generator": generator, "critic": critic}.items():
+        for name, parameter in network.named_parameters(title):
+            flags[f"{name}.requires_grad"] = parameter.requires_grad
+        for name, module in network.named_modules(prefix=title):
+            flags[f"{name}.training"] = module.training
+    return flags
+
+
+def _critical_gradient(
+    generator: nn.Module, critic: nn.Module, image: Tensor, hole: Tensor
+) -> dict[str, Tensor]:
+    """The gradient of the critic's loss, by parameter, as it should be."""
+    judge = deepcopy(critic)
+    with torch.no_grad():
+        fill = torch.where(hole == 1, generator(image, hole), image)
+    real, fake = judge(image, hole), judge(fill, hole)
+    loss = ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2
+    learning = {n: p for n, p in judge.named_parameters() if p.requires_grad}
+    slopes = torch.autograd.grad(loss, list(learning.values()))
+    return dict(zip(learning, slopes, strict=True))
+
+
+def _others(critic: nn.Module, asked: dict[str, Tensor]) -> str:
+    """The parameters whose gradient is neither none, nor 0, nor the one asked for."""
+    left = {n: p.grad for n, p in critic.named_parameters() if p.grad is not None}
+    names = [
+        name
+        for name, slope in left.items()
+        if slope.any() and not (name in asked and torch.allclose(slope, asked[name]))
+    ]
+    return ", ".join(names) or "none"
+
+
+Losses = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _WrongStep:
+    """The reference with one mistake in it."""
+
+    attached: bool = False
+    cut: bool = False
+    old: bool = False
+    raw: bool = False
+    half: float = 0.5
+    weight: float = 0.1
+    swapped: bool = False
+    hinged: bool = False
+    pooled: bool = False
+    hole_only: bool = False
+    kept: bool = False
+    spilt: bool = False
+    frozen: bool = False
+    thawed: bool = False
+    training: bool = False
+
+    def __call__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        own: torch.optim.Optimizer,
+        its: torch.optim.Optimizer,
+        image: Tensor,
+        hole: Tensor,
+    ) -> Losses:
+        if self.training:
+            generator.train()
+            critic.train()
+        if not self.kept:
+            own.zero_grad()
+            its.zero_grad()
+        prediction = generator(image, hole)
+        fill = prediction if self.raw else torch.where(hole == 1, prediction, image)
+        judge = deepcopy(critic) if self.old else critic
+        critical = self._critical(critic, image, fill, hole)
+        critical.backward(retain_graph=self.attached)
+        its.step()
+        fake = judge(fill.detach() if self.cut else fill, hole)
+        adversarial = (1 - fake).relu().mean() if self.hinged else -fake.mean()
+        error = (prediction - image).abs()
+        distance = (error * hole if self.hole_only else error).mean()
+        self._down(distance + self.weight * adversarial, generator, critic)
+        own.step()
+        return critical.item(), adversarial.item(), distance.item()
+
+    def _critical(
+        self, critic: nn.Module, image: Tensor, fill: Tensor, hole: Tensor
+    ) -> Tensor:
+        shown = fill if self.attached else fill.detach()
+        real, fake = critic(image, hole), critic(shown, hole)
+        if self.swapped:
+            real, fake = fake, real
+        if self.pooled:
+            real, fake = real.mean(), fake.mean()
+        return self.half * ((1 - real).relu().mean() + (1 + fake).relu().mean())
+
+    def _down(self, loss: Tensor, generator: nn.Module, critic: nn.Module) -> None:
+        learning = [p for p in generator.parameters() if p.requires_grad]
+        loss.backward(inputs=None if self.spilt else learning)
+        if self.frozen or self.thawed:
+            critic.requires_grad_(self.thawed)
+
+
+def _generator_first(
+    generator: nn.Module,
+    critic: nn.Module,
+    own: torch.optim.Optimizer,
+    its: torch.optim.Optimizer,
+    image: Tensor,
+    hole: Tensor,
+) -> Losses:
+    prediction = generator(image, hole)
+    fill = torch.where(hole == 1, prediction, image)
+    adversarial, distance = (
+        -critic(fill, hole).mean(),
+        (prediction - image).abs().mean(),
+    )
+    own.zero_grad()
+    (distance + 0.1 * adversarial).backward()
+    own.step()
+    real, fake = critic(image, hole), critic(fill.detach(), hole)
+    critical = ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2
+    its.zero_grad()
+    critical.backward()
+    its.step()
+    return critical.item(), adversarial.item(), distance.item()
+
+
+def _one_graph(
+    generator: nn.Module,
+    critic: nn.Module,
+    own: torch.optim.Optimizer,
+    its: torch.optim.Optimizer,
+    image: Tensor,
+    hole: Tensor,
+    steps_last: bool = True,
+) -> Losses:
+    """One graph for both updates: an error, or silently wrong with the steps last.
+
+    With ``its.step()`` between the two (``steps_last=False``) PyTorch notices that the
+    critic's weights, which the second ``backward`` needs, were changed in place.
+    """
+    prediction = generator(image, hole)
+    fill = torch.where(hole == 1, prediction, image)
+    real, fake = critic(image, hole), critic(fill, hole)
+    critical = ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2
+    adversarial, distance = -fake.mean(), (prediction - image).abs().mean()
+    its.zero_grad()
+    critical.backward(retain_graph=True)
+    if not steps_last:
+        its.step()
+    own.zero_grad()
+    (distance + 0.1 * adversarial).backward()
+    own.step()
+    if steps_last:
+        its.step()
+    return critical.item(), adversarial.item(), distance.item()
+
+
+EXERCISES = (
+    Exercise(
+        "05.1",
+        reference=gated_output,
+        cases=_gate_cases,
+        gradient=True,
+        wrong={
+            "halves swapped": _wrong_output(swapped=True),
+            "interleaved": lambda both: F.elu(both[:, ::2]) * both[:, 1::2].sigmoid(),
+            "ELU on both": _wrong_output(gate_by=lambda s: F.elu(s).sigmoid()),
+            "ELU after the product": _wrong_output(torch.clone, after=F.elu),
+            "ELU before and after": _wrong_output(after=F.elu),
+            "sigmoid on both": _wrong_output(lambda f: F.elu(f.sigmoid())),
+            "no sigmoid": _wrong_output(gate_by=torch.clone),
+            "no ELU": _wrong_output(torch.clone),
+            "ReLU": _wrong_output(F.relu),
+            "tanh for a gate": _wrong_output(gate_by=torch.tanh),
+            "open or shut": _wrong_output(gate_by=lambda s: (s > 0).to(s.dtype)),
+            "softmax over the channels": _wrong_output(gate_by=lambda s: s.softmax(1)),
+            "shut when the score is high": _wrong_output(
+                gate_by=lambda s: (-s).sigmoid()
+            ),
+            "one gate for all": _wrong_output(
+                gate_by=lambda s: s.mean(1, True).sigmoid()
+            ),
+            "the gate passes no gradient": _wrong_output(
+                gate_by=lambda s: s.detach().sigmoid()
+            ),
+        },
+    ),
+    Exercise(
+        "05.2",
+        reference=GatedConv,
+        cases=_layer_cases,
+        atol=1e-10,
+        rtol=1e-10,
+        gradient=True,
+        call=_ask_layer,
+        wrong={
+            "halves swapped": _halves(lambda f, s: F.elu(s) * f.sigmoid()),
+            "activation on the score": _halves(
+                lambda f, s: F.elu(f) * F.elu(s).sigmoid()
+            ),
+            "activation on the product": _halves(lambda f, s: F.elu(f * s.sigmoid())),
+            "no activation": _halves(lambda f, s: f * s.sigmoid()),
+            "no gate": _halves(lambda f, s: F.elu(f)),
+            "one gate for all": _halves(lambda f, s: F.elu(f) * s[:, :1].sigmoid()),
+            "no bias in the gate": _gate(bias=False),
+            "gate of the first channel": _gate(first=True),
+            "gate without stride": _gate(stride=1),
+            "gate without dilation": _gate(dilation=1),
+            "gated by validity": _layer(_gated_by_validity),
+            "hidden first": _layer(_hidden_first),
+            "validity averaged": _layer(
+                validity=lambda v, y: F.interpolate(v, y.shape[2:], mode="area")
+            ),
+            "known if anything is": _layer(
+                validity=lambda v, y: F.adaptive_max_pool2d(v, y.shape[2:])
+            ),
+            "validity as it came": _layer(validity=lambda v, y: v.clone()),
+            "all known": _layer(validity=lambda v, y: torch.ones_like(y[:, :1])),
+            "inverted validity": _layer(
+                validity=lambda v, y: F.interpolate(1 - v, y.shape[2:])
+            ),
+            "validity for each feature": _layer(
+                validity=lambda v, y: F.interpolate(v, y.shape[2:]).expand_as(y)
+            ),
+        },
+    ),
+    Exercise(
+        "05.3",
+        reference=gate_auc,
+        cases=_auc_cases,
+        wrong={
+            "ties lose": _wrong_ties(right=False),
+            "ties win": _wrong_ties(right=True),
+            "ties by position": _ranked_as_they_come,
+            "inverted": lambda gate, hole: 1 - gate_auc(gate, hole),
+            "pooled over channels": _pooled,
+            "the larger of both ways": _either_way,
+            "difference of means": _difference_of_means,
+            "gate at one half": lambda gate, hole: gate_auc(
+                (gate > 0.5).to(gate.dtype), hole
+            ),
+            "hole averaged": _resized_by(
+                lambda hole, size: (F.adaptive_avg_pool2d(hole, size) >= 0.5).float()
+            ),
+            "hole of anything": _resized_by(F.adaptive_max_pool2d),
+            "hole cut to size": _resized_by(lambda hole, s: hole[:, : s[0], : s[1]]),
+            "gate resized": _gate_resized,
+            "one half without pairs": lambda gate, hole: gate_auc(
+                gate, hole
+            ).nan_to_num(0.5),
+            "float32": lambda gate, hole: gate_auc(gate, hole).float(),
+            "one number": lambda gate, hole: gate_auc(gate, hole).mean(),
+        },
+    ),
+    Exercise(
+        "05.4",
+        reference=adversarial_step,
+        cases=_step_cases,
+        call=_ask_steps,
+        wrong={
+            "no detach": _WrongStep(attached=True),
+            "the generator learns nothing of the critic": _WrongStep(cut=True),
+            "against the old critic": _WrongStep(old=True),
+            "generator first": _generator_first,
+            "one graph, both steps last": _one_graph,
+            "the raw prediction to the critic": _WrongStep(raw=True),
+            "no half": _WrongStep(half=1.0),
+            "weight 1": _WrongStep(weight=1.0),
+            "real and fake swapped": _WrongStep(swapped=True),
+            "a hinge for the generator": _WrongStep(hinged=True),
+            "the hinge of mean scores": _WrongStep(pooled=True),
+            "distance in the hole only": _WrongStep(hole_only=True),
+            "gradients added up": _WrongStep(kept=True),
+            "the generator's gradient in the critic": _WrongStep(spilt=True),
+            "critic left frozen": _WrongStep(frozen=True),
+            "critic thawed": _WrongStep(thawed=True),
+            "always in train mode": _WrongStep(training=True),
+            "losses in another order": lambda *case: adversarial_step(*case)[::-1],
+            "losses as tensors": lambda *case: tuple(
+                map(torch.tensor, adversarial_step(*case))
+            ),
+        },
+    ),
+)

@@ -1,0 +1,110 @@
+"""Lesson 05's exercises take every right answer, and name the classic mistakes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import scipy.stats
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.exercises import WrongAnswer, find, grade, lesson_05
+from course_lib.layers import GatedConv2d
+from course_lib.losses import hinge_losses
+
+
+def _sliced(both: Tensor) -> Tensor:
+    half = both.shape[1] // 2
+    feature = both[:, :half]
+    return torch.where(feature > 0, feature, feature.exp() - 1) / (
+        1 + (-both[:, half:]).exp()
+    )
+
+
+class _Library(nn.Module):
+    """The library's layer, with its weights where the exercise wants them."""
+
+    def __init__(self, *options: Any) -> None:
+        super().__init__()
+        self.layer = GatedConv2d(*options)
+        out, into, *_ = self.layer.weight.shape
+        self.conv = nn.Conv2d(into, out, self.layer.kernel_size)
+
+    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        held = dict(self.conv.named_parameters())
+        return torch.func.functional_call(self.layer, held, (x, valid))
+
+
+def _rank_sum(gate: Tensor, hole: Tensor) -> Tensor:
+    """Mann and Whitney's statistic from SciPy's ranks."""
+    resized = F.interpolate(hole[None], gate.shape[1:])[0, 0].flatten() == 1
+    count, known = int(resized.sum()), int((~resized).sum())
+    if not count or not known:
+        return torch.full(gate.shape[:1], torch.nan, dtype=torch.float64)
+    ranks = torch.from_numpy(scipy.stats.rankdata(gate.flatten(1).numpy(), axis=1))
+    return (ranks[:, resized].sum(1) - count * (count + 1) / 2) / (count * known)
+
+
+def _frozen_between(
+    generator: nn.Module,
+    critic: nn.Module,
+    own: torch.optim.Optimizer,
+    its: torch.optim.Optimizer,
+    image: Tensor,
+    hole: Tensor,
+    restored: bool = True,
+) -> tuple[float, ...]:
+    """Predicts twice, and freezes the critic while the generator learns."""
+    with torch.no_grad():
+        fill = torch.where(hole == 1, generator(image, hole), image)
+    its.zero_grad(set_to_none=False)
+    first, _ = hinge_losses(critic(image, hole), critic(fill, hole))
+    first.backward()
+    its.step()
+    flags = [p.requires_grad for p in critic.parameters()]
+    critic.requires_grad_(False)
+    prediction = generator(image, hole)
+    scores = critic(torch.where(hole == 1, prediction, image), hole)
+    distance = F.l1_loss(prediction, image)
+    own.zero_grad()
+    (distance - 0.1 * scores.mean()).backward()
+    own.step()
+    if restored:
+        for parameter, flag in zip(critic.parameters(), flags, strict=True):
+            parameter.requires_grad_(flag)
+    return first.item(), -scores.mean().item(), distance.item()
+
+
+OTHERS = {
+    "05.1": _sliced,
+    "05.2": _Library,
+    "05.3": _rank_sum,
+    "05.4": _frozen_between,
+}
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_another_right_answer_passes(key: str):
+    answer: Callable[..., Any] = OTHERS[key]
+    assert grade(find(key), answer) == len(find(key).cases())
+
+
+def test_one_graph_for_both_updates_is_told_as_pytorch_tells_it():
+    between = partial(lesson_05._one_graph, steps_last=False)
+    with pytest.raises(WrongAnswer, match="modified by an inplace operation") as caught:
+        grade(find("05.4"), between)
+    assert caught.value.crashed
+
+
+def test_a_critic_left_frozen_is_named_before_the_next_step_fails():
+    with pytest.raises(WrongAnswer, match=r"critic\.layers\.0\.weight\.requires_grad"):
+        grade(find("05.4"), partial(_frozen_between, restored=False))
+
+
+def test_a_layer_without_its_conv_is_told_what_is_missing():
+    with pytest.raises(WrongAnswer, match=r"self\.conv is asked for"):
+        grade(find("05.2"), lambda *options: GatedConv2d(*options))
+    with pytest.raises(WrongAnswer, match=r"has the shape .* right is"):
+        grade(find("05.2"), lambda i, o, *rest: lesson_05.GatedConv(i, 2 * o, *rest))
