@@ -1113,10 +1113,10 @@ def partial_each(
 
     ``x`` and ``valid`` are (N, C, H, W), 1 = known; ``weight`` is (O, C, K, K) with K
     odd, ``bias`` (O,). Stride 1, and K // 2 unknown pixels of padding, so the size
-    stays; sum(1) is C * K * K everywhere. Values that are not known may be NaN; nothing
-    of them may be seen. No gradient may be NaN, and none flows into ``valid``. Returns
-    [0] the features (N, O, H, W), 0 where a window knows nothing, and [1] the validity
-    (N, 1, H, W) in the dtype of ``x``.
+    stays; sum(1) is C * K * K everywhere. Values that are not known may be NaN or
+    infinite; nothing of them may be seen. No gradient may be NaN, and none flows into
+    ``valid``. Returns [0] the features (N, O, H, W), 0 where a window knows nothing,
+    and [1] the validity (N, 1, H, W) in the dtype of ``x``.
     """
     raise NotImplementedError
 
