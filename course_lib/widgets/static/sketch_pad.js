@@ -129,6 +129,7 @@ class SketchCanvas extends BrushCanvas {
     const { width, height, hole } = this;
     drawHole(pen, this.missing, width, height);
     drawWhole(pen, paintedCanvas(width, height, (i) => this.ink(hole[i], i)), true);
+    pen.imageSmoothingEnabled = true; // of the photo, which is drawn first next time
   }
 
   // Outside the hole a line is dotted and pale: it does not count.
@@ -156,7 +157,7 @@ class FillRow {
     }));
     this.box = div(
       "iw-fills",
-      element("b", {}, name),
+      div("iw-network", "network ", element("b", {}, name)),
       ...this.sides.map(({ canvas }) => canvas),
       ...this.sides.map(({ facts }) => facts),
     );
@@ -252,6 +253,7 @@ class SketchPad extends PixelExplorer {
       "line pixels that count, those with an edge of the fill at most 2 pixels away.";
     const names = ["Without the lines", "With the lines"];
     const heads = div("iw-cap iw-heads", ...names.map((name) => element("span", {}, name)));
+    heads.append(div("iw-progress"));
     const rows = this.rows.map(({ box }) => box);
     const right = div("iw-col", heads, ...rows, div("iw-hint", about));
     const keys = div("iw-keys iw-lines", this.own, this.given, this.outside);
