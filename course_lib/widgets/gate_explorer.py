@@ -33,6 +33,7 @@ OWN = "yours"  # a photo or a hole that was given
 SHARE = 0.12  # of the photo: a drawn hole has about as much as the square
 THUMBNAIL = 48
 STRIP = 7  # channels in the still
+STILL_WIDTH = 780
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -297,14 +298,12 @@ class GateExplorer(PixelExplorer):
 
     def still(self) -> Picture:
         """Photo, gate and rule; below, channels from AUC 1 to 0 and a histogram."""
-        top = self._still_maps()
         strip = self._still_channels()
-        bars = self._still_bars(strip.shape[0], top.shape[1] - strip.shape[1] - 12)
+        bars = self._still_bars(strip.shape[0], STILL_WIDTH - strip.shape[1] - 12)
         gap = np.full((strip.shape[0], 12, 3), 255, np.uint8)
         below = np.concatenate([strip, gap, bars], 1)
-        lines = self._still_lines(top.shape[1])
-        between = np.full((8, top.shape[1], 3), 255, np.uint8)
-        return Picture(np.concatenate([top, between, below, lines]), repr(self))
+        parts = [self._still_maps(), below, self._still_lines()]
+        return Picture(np.concatenate([_wide(part) for part in parts]), repr(self))
 
     def _still_maps(self) -> np.ndarray:
         shown, layer = self.shown, self._layers[self._index]
@@ -350,7 +349,7 @@ class GateExplorer(PixelExplorer):
             max(120, width),
         )
 
-    def _still_lines(self, width: int) -> np.ndarray:
+    def _still_lines(self) -> np.ndarray:
         shown = self.shown
         lines = [
             "left: channels by AUC (1: open in the hole, shut outside; 0: the reverse)",
@@ -362,7 +361,7 @@ class GateExplorer(PixelExplorer):
                 f"hard rule: mean {_two(rule['inside'])} in the hole, "
                 f"{_two(rule['outside'])} outside, AUC {_two(rule['auc'])}"
             )
-        paper = Image.new("RGB", (width, 8 + 17 * len(lines)), "white")
+        paper = Image.new("RGB", (STILL_WIDTH, 8 + 17 * len(lines)), "white")
         draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
         for k, line in enumerate(lines):
             draw.text((0, 4 + 17 * k), line, fill=INK, font=font)
@@ -409,6 +408,12 @@ def _deepest(hole: Tensor) -> tuple[int, int]:
     if not hole.any() or hole.all():
         return height // 2, width // 2
     return divmod(int(holes.distance(hole)[0, 0].argmax()), width)
+
+
+def _wide(pixels: np.ndarray) -> np.ndarray:
+    """White to the right, up to the width of the still, and some below."""
+    room = ((0, 8), (0, STILL_WIDTH - pixels.shape[1]), (0, 0))
+    return np.pad(pixels, room, constant_values=255)
 
 
 def _finite(image: Tensor) -> Tensor:

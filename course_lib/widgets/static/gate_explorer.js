@@ -6,8 +6,8 @@ const GATE_HINT =
   "photo Shift + arrows move the hole, + and − resize a square.";
 const MANY = 12; // layers: from here on the film shows pictures only
 const GRID_FROM = 7; // screen pixels a cell: below that, the place is a ring
-const HISTOGRAM = { width: 244, height: 94, left: 6, right: 6, top: 18, base: 68 };
-const PLACES = { width: 244, height: 110, left: 26, right: 6, top: 20, base: 92 };
+const HISTOGRAM = { width: 244, height: 88, left: 6, right: 6, top: 18, base: 62 };
+const PLACES = { width: 244, height: 106, left: 26, right: 6, top: 20, base: 90 };
 const TOPS = [0.25, 0.5, 1]; // of the histogram: the scale changes seldom
 const TEAL_TINT = [...TEAL, 84];
 
@@ -189,7 +189,7 @@ class GateHistogram extends RowChart {
   legend() {
     const { width, right, top } = HISTOGRAM;
     const [line, text] = [top - 9, top - 6];
-    const box = { x: width - right - 128, y: top - 15, width: 13, height: 9 };
+    const box = { x: width - right - 142, y: top - 15, width: 13, height: 9 };
     return [
       shape("rect", { class: "inside", fill: `url(#${this.id})`, ...box }),
       shape("text", { class: "start named", x: box.x + 18, y: text }, "in the hole"),
@@ -311,22 +311,22 @@ class GateExplorer extends PixelExplorer {
 
   layOut() {
     const strip = div("iw-photos", this.photos.row);
+    const photo = column(
+      ["Photo and hole", this.missing],
+      this.photo.canvas,
+      div("iw-strip", strip),
+      this.forms.row,
+    );
+    const gallery = column([this.count, this.spread], this.gallery.row);
+    gallery.classList.add("iw-all");
     this.body.append(
       this.filmPlace,
       div(
         "iw-three",
-        column(
-          ["Photo and hole", this.missing],
-          this.photo.canvas,
-          div("iw-strip", strip),
-          this.forms.row,
-        ),
+        photo,
+        gallery,
         column([this.gateName, this.area], this.gate.canvas, this.histogram.svg),
         column(["Partial convolution", this.ruleOpen], this.rule.canvas, this.noRule, this.versus),
-      ),
-      div(
-        "iw-three iw-two-one",
-        column([this.count, this.spread], this.gallery.row),
         column([this.here, this.open], this.bars.svg),
       ),
     );
@@ -477,9 +477,9 @@ class GateExplorer extends PixelExplorer {
     const [most, least] = [shown.order[0], shown.order.at(-1)].map((k) => shown.aucs[k]);
     this.spread.textContent =
       auc === null
-        ? "AUC undefined: all or nothing is missing"
+        ? `AUC undefined: ${shown.inside === null ? "nothing" : "all"} missing`
         : `sorted by AUC, ${decimal(most)} to ${decimal(least)}`;
-    this.here.textContent = "Gates at the place";
+    this.here.textContent = "All gates here";
     this.open.textContent = `${shown.open_here} of ${here.length} above ½`;
     this.bars.show(shown, this.css);
   }
