@@ -323,67 +323,6 @@ def _inked(picture: Tensor, marks: Tensor, hole: Tensor) -> Tensor:
     return torch.where(marks > 0, strength * colour + (1 - strength) * picture, picture)
 
 
-def _error(self, facts: Facts) -> str:
-    if not facts["hole"]:
-        return "No hole: choose Hole and paint one."
-    if self._hole.all():
-        return "The hole covers everything: nothing is known to fill from."
-    counted, outside, given = (facts[k] for k in ("counted", "outside", "given"))
-    text = f"{counted} line pixels count" if counted else "No line counts yet"
-    if outside:
-        text += f", {outside} outside the hole do not"
-    text += "." if counted else ": both fills are the same."
-    if given:
-        text += f" {given} are edges of the hidden photo, given as a condition."
-    pairs = zip(self._networks, facts["networks"], strict=True)
-    errors = [_error(name, scores, counted) for name, scores in pairs]
-    return f"{text} Hole L1: {'; '.join(errors)}."
-
-
-def _named(networks: Networks) -> dict[str, Network]:
-    if isinstance(networks, str):
-        networks = {networks: networks}
-    elif not isinstance(networks, Mapping):
-        networks = {"network": networks}
-    if not networks:
-        raise WidgetError("networks is empty: give at least one {label: network}")
-    return {
-        label: loaded(network) if isinstance(network, str) else network
-        for label, network in networks.items()
-    }
-
-
-def _device_of(network: Network) -> torch.device:
-    if isinstance(network, nn.Module):
-        for parameter in network.parameters():
-            return parameter.device
-    return torch.device("cpu")
-
-
-def _checked_lines(sketch: Tensor, hole: Tensor) -> Tensor:
-    if sketch.shape != hole.shape:
-        raise ContractError(
-            f"sketch {tuple(sketch.shape)}, expected the hole's shape "
-            f"{tuple(hole.shape)}"
-        )
-    lines = sketch.detach().float().cpu()
-    if ((lines != 0) & (lines != 1)).any():
-        raise ContractError("a sketch holds only 0 and 1 (a line): (drawn > 0.5)")
-    return lines
-
-
-def _inked(picture: Tensor, marks: Tensor, hole: Tensor) -> Tensor:
-    """Lines over a picture: drawn ones yellow, given ones white, faded outside."""
-    ink = torch.tensor([int(QUERY[k : k + 2], 16) / 255 for k in (1, 3, 5)])
-    colour = torch.where(marks == 2, 1.0, ink.view(3, 1, 1))
-    strength = torch.where(hole.bool(), 1.0, FADED) * marks.sign()
-    return torch.where(marks > 0, strength * colour + (1 - strength) * picture, picture)
-
-
-def _pixels(count: int) -> str:
-    return "1 pixel" if count == 1 else f"{count} pixels"
-
-
 def _error(name: str, scores: Facts, counted: int) -> str:
     without, guided = scores["without"]["l1"], scores["with"]["l1"]
     if without is None:
