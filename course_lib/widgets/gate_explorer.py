@@ -352,7 +352,7 @@ class GateExplorer(PixelExplorer):
     def _still_lines(self) -> np.ndarray:
         shown = self.shown
         lines = [
-            "left: channels by AUC (1: open in the hole, shut outside; 0: the reverse)",
+            "left: channels by AUC (1: more open in all of the hole; 0: the reverse)",
             f"right: values of gate {shown['channel']} from 0 to 1, bars in the hole, "
             f"line outside: {self._told()}",
         ]

@@ -50,6 +50,7 @@ WIDGETS = {
     "painter": "HolePainter",
     "explorer": "HoleExplorer",
     "discount": "DiscountExplorer",
+    "gate": "GateExplorer",
     "reading": "ReadingExplorer",
 }
 TRAINING = """import time, torch
@@ -227,6 +228,12 @@ class WindowInPage(CardInPage):
     """A window explorer."""
 
     view = "input-view"
+
+
+class GateInPage(CardInPage):
+    """A gate explorer."""
+
+    view = "gate-view"
 
 
 class SketchInPage(CardInPage):

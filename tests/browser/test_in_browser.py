@@ -11,6 +11,7 @@ import pytest
 from lab import (
     DiscountInPage,
     ExplorerInPage,
+    GateInPage,
     PainterInPage,
     ReadingInPage,
     SketchInPage,
@@ -684,6 +685,80 @@ def test_a_window_is_followed_through_the_layers(make_page, lab, screenshots):
     assert all(name.is_visible() for name in names.all())
     assert window.root.evaluate(overflow) <= 0
     window.root.screenshot(path=screenshots / "window_narrow.png")
+    assert page.problems == []
+
+
+# ---- the gate explorer ----
+
+
+def test_a_gate_is_found_and_asked(make_page, lab, screenshots):
+    page = make_page(1280, 1000)
+    open_notebook(page, lab, "gate.ipynb")
+    assert run_all(page) == []
+    gate, keys = GateInPage(page), page.keyboard
+    asked = "print(*[gate.shown[k] for k in ('name', 'channel', 'row', 'column')])"
+    facts = "print(*[f'{gate.shown[k]:.2f}' for k in ('inside', 'outside', 'auc')])"
+
+    def told():
+        names = ("inside", "outside", "area")
+        return " ".join(gate.part(f"gate-{name}").inner_text() for name in names)
+
+    assert (gate["layer"], gate["row"], gate["column"]) == ("encoder.0", "63", "63")
+    assert ask_kernel(page, facts) == told()
+    assert gate.part("auc").inner_text() == f"AUC {told().split()[2]}"
+    first = gate.pixels("gate-view")
+    order = ask_kernel(page, "print(*gate.shown['order'])").split()
+    radios = gate.part("gallery").locator("input")
+    assert [radio.get_attribute("value") for radio in radios.all()] == order
+    gate.act(lambda: gate.part(f"gate-{order[0]}").check())
+    gate.act(lambda: keys.press("ArrowRight"))
+    assert gate["channel"] == order[1]
+    assert ask_kernel(page, facts) == told()
+    assert changed(first, gate.pixels("gate-view")).sum() > 1000
+    gate.part("layer").focus()
+    gate.act(lambda: keys.press("ArrowRight"))
+    assert gate["layer"] == "encoder.1"
+    before, film = gate.pixels("gate-view"), gate.pixels("film-encoder.3")
+    bars = gate.pixels("place-bars")
+    gate.act(lambda: gate.drag((0.5, 0.5), (0.5, 0.5 + 20 / 128), part="photo-view"))
+    assert gate["box"] == "61 41 45 45" == ask_kernel(page, "print(*gate.shown['box'])")
+    for part, old in (("gate-view", before), ("film-encoder.3", film)):
+        assert changed(old, gate.pixels(part)).any()
+    gate.act(lambda: page.mouse.click(*gate.at(10.5 / 32, 4.5 / 32)))
+    assert ask_kernel(page, asked) == f"encoder.1 {gate['channel']} 18 42"
+    assert changed(bars, gate.pixels("place-bars")).any()
+    gate.act(lambda: keys.press("ArrowDown"))
+    assert gate["row"] == "22", "a cell of this layer has four pixels"
+    opened = "print(gate.shown['open_here'], 'of', len(gate.shown['here']), 'above ½')"
+    assert gate.part("open-here").inner_text() == ask_kernel(page, opened)
+    gate.part("photo-view").focus()
+    for key in ("Shift+ArrowUp", "+"):
+        gate.act(lambda key=key: keys.press(key))
+    assert gate["box"] == "59 40 47 47"
+    gate.act(lambda: keys.press("Home"))
+    assert gate["row"] == "82"
+    rule = gate.pixels("rule-view")
+    gate.act(lambda: gate.part("hole-strokes").check())
+    assert changed(rule, gate.pixels("rule-view")).any()
+    share = "print(f'{100 * float(gate.layers[\"encoder.1\"].rule.mean()):.1f} % open')"
+    assert gate.part("rule-open").inner_text() == ask_kernel(page, share)
+    gate.act(lambda: gate.part("photo-hedgehog").check())
+    assert ask_kernel(page, facts) == told()
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        gate.pixels("gate-view")
+        gate.root.screenshot(path=screenshots / f"gate_{name.lower()}.png")
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    assert gate.root.evaluate(overflow) <= 0
+    assert gate.root.bounding_box()["height"] <= 830
+    gate.act(lambda: gate.part("hole-none").check())
+    assert "AUC is undefined" in gate.status()
+    assert told().split()[::2] == ["–", "–"]
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 1000})
+    gate.pixels("gate-view")
+    assert gate.root.evaluate(overflow) <= 0
+    gate.root.screenshot(path=screenshots / "gate_narrow.png")
     assert page.problems == []
 
 

@@ -1,9 +1,9 @@
 // The gate explorer: what each gate let through, beside partial convolution's rule.
 
 const GATE_HINT =
-  "1 is open, 0 is shut. AUC 1: open in the hole, shut outside; 0: the reverse; 0.5: it " +
-  "does not care. Click a place, drag the hole. Keys on a picture: arrows, Home; on the " +
-  "photo Shift + arrows move the hole, + and − resize a square.";
+  "1 is open, 0 is shut. AUC 1: more open at every place of the hole than outside; 0: the " +
+  "reverse; 0.5: it does not care. Click a place, drag the hole. Keys: arrows, Home; on " +
+  "the photo Shift + arrows move the hole, + and − resize a square.";
 const MANY = 12; // layers: from here on the film shows pictures only
 const GRID_FROM = 7; // screen pixels a cell: below that, the place is a ring
 const HISTOGRAM = { width: 244, height: 88, left: 6, right: 6, top: 18, base: 62 };
@@ -18,10 +18,11 @@ const grid = ([height, width]) => `${height} × ${width}`;
 /** What an AUC means, in a few words. */
 function verdict(auc) {
   if (auc === null) return "needs missing and known places";
-  if (auc > 0.9) return "open in the hole, shut outside";
-  if (auc > 0.6) return "more open in the hole";
+  if (auc > 0.9) return "more open in the hole, almost always";
+  if (auc > 0.6) return "rather more open in the hole";
   if (auc >= 0.4) return "hardly cares about the hole";
-  return auc < 0.1 ? "shut in the hole, open outside" : "more shut in the hole";
+  if (auc >= 0.1) return "rather less open in the hole";
+  return "less open in the hole, almost always";
 }
 
 /** The outline of the hole at a layer's size, white with a dark rim. */
