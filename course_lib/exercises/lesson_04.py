@@ -19,8 +19,8 @@ def known_after(valid: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
     """The validity after a partial convolution, padded by kernel // 2 on all sides.
 
     ``valid`` is (N, C, H, W), 1 = known, with one channel or one for each feature;
-    ``kernel`` is odd. What lies outside the picture is unknown. Returns the dtype of
-    ``valid`` and one channel, (N, 1, H', W'), 1 where the window holds anything known.
+    ``kernel`` is odd. What lies outside the picture is unknown. Returns (N, 1, H', W')
+    in the dtype of ``valid``: 1 where the window holds anything known, 0 elsewhere.
     """
     known = valid.amax(1, keepdim=True)
     return torch.nn.functional.max_pool2d(known, kernel, stride, kernel // 2)
@@ -110,8 +110,8 @@ def _layer_cases() -> Cases:
     endless = torch.where(valid == 1, x, x.sign() * float("inf"))
     three, five = (numbers(4, 3, 3, 3), numbers(4)), (numbers(2, 2, 5, 5), numbers(2))
     return {
-        "scattered, with empty windows": (x, valid, *three),
         "NaN under the hole": (spoiled, valid, *three),
+        "scattered, with empty windows": (x, valid, *three),
         "infinities under the hole": (endless, valid, *three),
         "one channel known, the other not": (turned, uneven.double(), *five),
         "a batch, odd sides, not contiguous": (
@@ -281,8 +281,9 @@ def leaks(
 
     ``x`` is (N, C, H, W), finite; ``valid`` is (N, 1, H, W), 1 = known, and some of it
     is 0. Returns [0] True if a finite value under the hole can change any bit of an
-    output (each leak shows between 0 and one of 0.5, -1, 1000), and
-    [1] True if NaN under the hole can. ``x`` is not changed.
+    output, of this call or a later one (it is enough to compare 0 under the whole hole
+    with 0.5, with -1 and with 1000), and [1] True if NaN under the hole can. ``x`` is
+    not changed.
     """
 
     def differs(hidden: float | torch.Tensor) -> bool:
@@ -361,8 +362,8 @@ def _leak_cases() -> Cases:
     return {
         "a layer that selects": (_selects, x, valid),
         "one that multiplies": (_multiplies, x, valid),
-        "one that reads everything": (_reads_all, half, valid),
-        "the same, black under the hole": (_reads_all, dark, valid),
+        "one that reads everything, x with 0.5 in the hole": (_reads_all, half, valid),
+        "the same, x with 0 in the hole": (_reads_all, dark, valid),
         "one that reads very little": (_reads_a_little, x, valid),
         "one that notices large values only": (_reads_large, x, valid),
         "one whose validity depends on a colour": (_guesses_validity, x, valid),

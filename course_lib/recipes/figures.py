@@ -7,7 +7,7 @@ from torch import Tensor
 from course_lib import evidence, fills, holes, photos, pictures, zoo
 from course_lib.losses import discount_weights
 from course_lib.session import ASSETS, start
-from course_lib.tensors import composite
+from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
@@ -95,7 +95,10 @@ def _four_colours(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
 
 
 def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
-    """What is known after two layers, and both networks' answers to a white hole."""
+    """What is unknown after two layers, and both networks' answers to a white hole.
+
+    Grey counts as known by then, but was under the hole.
+    """
     plain, partial = zoo.load("plain_unet"), zoo.load("partial_unet")
     plain.fill = partial.fill = 1.0  # type: ignore[assignment]
     with evidence.record(partial) as found:
@@ -104,7 +107,7 @@ def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
     for k in range(2):
         known = found[f"encoder.{k}.conv"]["valid"]
         open_still = 1 - F.interpolate(known, image.shape[-2:], mode="nearest")
-        made[f"after layer {k + 1}"] = pictures.hatched(image, open_still)
+        made[f"after layer {k + 1}"] = pictures.hatched(hide(image, hole), open_still)
     made["plain, hole white"] = composite(plain(image, hole), image, hole)
     made["partial, hole white"] = composite(answer, image, hole)
     return made

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Partial convolution: read only what is known
 #
-# ![A sheep with a hatched hole, what is missing after one and two layers, and two answers to a white hole: the plain network leaves it white, the partial one fills it](../assets/figures/04_partial_convolution.png)
+# ![A sheep with a hole, what is unknown after one and two layers, and two answers to a white hole: plain leaves it white, partial fills it](../assets/figures/04_partial_convolution.png)
 #
 # By the end you will have built the first layer that knows what is missing, and
 # answered the seven questions of its authors' page, in code.
@@ -9,7 +9,7 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Goals** | derive partial convolution and prove your code equal to the library<br>answer the authors' FAQ with numbers<br>measure how a hole closes, layer by layer<br>catch seven bugs of published code<br>compare with plain convolution at equal steps, on three seeds |
+# | **Goals** | derive partial convolution and check your code against the library<br>answer the authors' FAQ with numbers<br>measure how a hole closes, layer by layer<br>catch seven bugs of published code<br>compare with plain convolution at equal steps, on three seeds |
 # | **Minutes** | read 28 · run 2 · practise 45 |
 # | **Before you start** | lessons 01 to 03 |
 # | **Cost** | ci 50 s · laptop 50 s · gpu not measured |
@@ -25,10 +25,9 @@ run = cl.start("04")
 # %% [markdown]
 # ## The problem
 #
-# Lesson 03 ended with a network that looks at the colour of the hole. Here it is again,
-# with a photo it never saw. Pixels under the hole hold nothing, so a network should give
-# one answer, whatever colour hides them. `told` knows the hole as a fourth channel, and
-# was trained with 0.5 in it.
+# Lesson 03's `told` knows the hole as a fourth channel and paints it 0.5, a colour chosen
+# before training. Nothing is under a hole, so any colour should give one answer. We try
+# others, on a photo it never saw.
 
 # %%
 told = cl.zoo.load("plain_unet")
@@ -42,23 +41,27 @@ for name, colour in {"0.5": 0.5, "0.4": 0.4, "black": 0.0, "white": 1.0}.items()
 told.fill = 0.5
 
 # %%
-moved = {}
+l1, moved = cl.evaluation.hole_l1, {}
 for name, filled in seen.items():
-    moved[name] = 255 * cl.evaluation.hole_l1(filled, seen["0.5"], hole).item()
+    moved[name] = 255 * l1(filled, seen["0.5"], hole).item()
     print(f"hidden by {name:5}: the answer moves by {moved[name]:4.1f} of 255")
-cl.claim("black and white: by over 20", min(moved["black"], moved["white"]) > 20)
+black, white = torch.zeros_like(photo), torch.ones_like(photo)
+left = l1(seen["black"], black, hole) + l1(seen["white"], white, hole)
+least = min(moved[name] for name in ("0.4", "black", "white"))
+cl.claim("0.4, black and white move it by over 20", least > 20)
+cl.claim("black and white stay, within 3 of 255", 255 * left.item() < 3)
 cl.pictures.grid({"hole": cl.pictures.hatched(photo, hole), **seen})
 
 # %% [markdown]
-# A step from 0.5 to 0.4 is enough to stain the answer; black and white stay as they
-# are. Can a *layer* be built so that each of these numbers is exactly 0?
+# A step from 0.5 to 0.4 stains the answer; black and white just stay. Can a *layer* be
+# built so that each of these numbers is exactly 0?
 #
 # ## By hand
 #
-# A convolution with a kernel of nine ones adds up each window of 3 × 3. Our picture
-# holds 1 to 16; the upper left 3 × 3 pixels are missing. Leaving them out is easy: add
-# up the known ones. But then the sum also depends on how many there are. The cure is to
-# scale it by 9 over that number, as if the missing pixels were like the known ones.
+# A kernel of nine ones adds up each window of 3 × 3. Our picture holds 1 to 16; the upper
+# left 3 × 3 pixels are missing. We add up the known ones only. But now the sum depends on
+# how many there are: so we scale it by 9 over their number, as if the missing pixels were
+# like the known ones.
 
 # %%
 from fractions import Fraction
@@ -79,13 +82,14 @@ for top, left in ((0, 0), (0, 1), (1, 0), (1, 1)):
     print(f"times {ratio!s:3} = {answer!s:3} (truth {truth}), known {len(known) > 0:d}")
 
 # %% [markdown]
-# Window 0,0 knows nothing: its output is 0 and stays *unknown*. The other three are
-# estimates, and count as known from here on.
+# Window 0,0 knows nothing: its output is 0 and stays *unknown*. The others are estimates,
+# too large here, where known numbers are the larger ones; they count as known from now on.
 #
 # ## Naive code
 #
-# That is the whole layer, but for the weights. With $\mathbf{x}$ the values of a window, $\mathbf{m}$ their
-# validity (1 = known) and $b$ the bias, the later version of Liu et al. (2018) has
+# That is the whole layer, but for the weights. With $\mathbf{x}$ the values of a window,
+# $\mathbf{m}$ their validity (1 = known) and $b$ the bias, the later version of Liu et
+# al. (2018) has
 #
 # $$y = \mathbf{w}^\top(\mathbf{x} \odot \mathbf{m})\,
 # \frac{\mathrm{sum}(\mathbf{1})}{\mathrm{sum}(\mathbf{m})} + b, \qquad m' = 1
@@ -136,9 +140,12 @@ def partial_conv(x, valid, weight, bias, stride=1, padding=0):
 
 
 # %% [markdown]
+# A warning: `where` selects values, but the gradient of what it drops is 0 times the slope
+# of 1 / 0: NaN. It does no harm here, where `valid` asks for no gradient.
+#
 # Are loops, two convolutions and the library's layer equal, in values, validity and
-# gradients? We take an odd side, stride 2, padding, and a hole with a block larger than
-# the kernel, so that some windows know nothing.
+# gradients? We take an odd side, stride 2, padding, and a block of hole larger than the
+# kernel.
 
 # %%
 torch.manual_seed(0)
@@ -172,7 +179,7 @@ cl.claim("and so are all gradients", same)
 cl.show_source(cl.layers.partial._partial)
 
 # %% [markdown]
-# Three more facts hold for every hole; we test them on this one.
+# Three more facts, which hold for every hole:
 
 # %%
 spoiled = torch.where(valid == 1, x, float("nan"))
@@ -185,13 +192,14 @@ cl.claim("the new validity is a max-pooling of the old", torch.equal(known, pool
 # %% [markdown]
 # ## Seven questions to the authors
 #
-# The authors' page answers what they were asked most. We answer with numbers.
+# The [authors' page](https://nv-adlr.github.io/publication/partialconv-inpainting) answers
+# what they were asked most; we add numbers.
 #
 # ### 1. How do the equations become code?
 #
 # PyTorch's convolution adds its bias at once, so they write
 # $(C(M \odot X) - C(0)) \cdot ratio + C(0)$, where $C(0) = b$, and at the end multiply by
-# the new validity. Both corrections get forgotten. What does it cost?
+# the new validity. Both get forgotten; what does it cost?
 
 # %%
 weight, bias = layer.weight, layer.bias.detach()[:, None, None]
@@ -207,7 +215,7 @@ print(f"no validity at the end: empty windows hold the bias, up to {leak:.3f}")
 # %% [markdown]
 # ### 2. Why are the values so small?
 #
-# The first text printed $1/\mathrm{sum}(M)$; the authors' code has
+# The paper's first version printed $1/\mathrm{sum}(M)$; the authors' code has
 # $\mathrm{sum}(1)/\mathrm{sum}(M)$. They differ by a constant, the size of the window.
 # Does a constant matter? We send noise through one layer of 64 channels three times.
 
@@ -220,44 +228,49 @@ some = (torch.rand(1, 1, 32, 32, generator=run.generator("some")) > 0.3).float()
 
 # %%
 for name, factor in {"sum(1)/sum(M)": 1, "1/sum(M)": 1 / (64 * 9)}.items():
-    values, now = noise, some
+    bare, normed, now = noise, noise, some
     for _ in range(3):
-        values, now = wide(values, now)
-        values = factor * values.relu()
-    print(f"{name:13}: deviation after three layers {values.std():.1e}")
-print(f"variance 1 / 576^2 is {576**-2:.0e}; batch norm adds 1e-05 to it")
+        bare = factor * wide(bare, now)[0].relu()
+        normed, after = wide(normed, now)
+        normed = F.batch_norm(factor * normed, None, None, training=True).relu()
+        now = after
+    print(f"{name:13}: deviation after three layers {bare.std():.1e}", end=", ")
+    print(f"with batch normalisation {normed.std():.2f}")
 
 # %% [markdown]
-# Each layer loses a factor of 576. Batch normalisation would undo it, did it
-# not add $10^{-5}$ to a variance that is smaller.
+# Each layer loses a factor of 576. Batch normalisation should undo that, but adds
+# $10^{-5}$ to the variance, about $576^{-2} = 3 \cdot 10^{-6}$ by then. A sixth is left.
 #
 # ### 3. How are the holes made?
 #
-# From optical flow: lesson 01 built it. Their shape matters here: a layer closes a hole
-# from its rim, so of equal areas the one with the longest rim should close first. After
-# how many of our encoder's stages is nothing missing any more?
+# From optical flow: lesson 01 built it, as `irregular`. Their shape matters here: a layer
+# closes a hole from its rim, so of equal areas the one with the longest rim should close
+# first. After how many stages is nothing missing?
 
 
 # %%
-def stages_to_close(hole, kernels=(7, 5, 5, 3, 3)):
-    """After how many stride-2 layers every window knows something, (N,); 6 = never."""
+def stages_to_close(hole, kernels=(7, 5, 5, 3, 3, 3, 3)):
+    """After how many stride-2 layers, of enough of them, nothing is missing, (N,)."""
     valid, count = 1 - hole, torch.zeros(len(hole))
     for size in kernels:
         count += (valid == 0).flatten(1).any(1)
         valid = F.max_pool2d(valid, size, 2, size // 2)
-    return count + (valid == 0).flatten(1).any(1)
+    return count
 
 
 # %%
 kinds = {"squares": cl.holes.rectangles(20, 128, run.generator("kinds"))}
 kinds["strokes"] = cl.holes.strokes(20, 128, run.generator("kinds"))
 kinds["irregular"] = cl.holes.irregular(20, 128, run.generator("kinds"))
-depth = {}
+rim, depth = {}, {}
 for name, some in kinds.items():
     quarter = cl.holes.grow(some, torch.full((20,), 0.25))
-    depth[name] = stages_to_close(quarter).mean()
-    print(f"{name:9} 25 % missing, closed after {depth[name]:.1f} stages on average")
-cl.claim("squares stay open longest", depth["squares"] == max(depth.values()))
+    beside = F.max_pool2d(quarter, 3, 1, 1) - quarter  # known pixels at the rim
+    rim[name], depth[name] = beside.sum() / 20, stages_to_close(quarter).mean()
+    print(f"{name:9} 25 % missing, rim of {rim[name]:.0f} pixels", end=", ")
+    print(f"closed after {depth[name]:.2f} stages on average")
+shortest, deepest = sorted(kinds, key=rim.get), sorted(kinds, key=depth.get)
+cl.claim("the longer the rim, the sooner closed", shortest == deepest[::-1])
 
 # %% [markdown]
 # ### 4. On which scale does the VGG see?
@@ -277,12 +290,11 @@ for name, way in {"right": look, "0 to 255": lambda image: look(255 * image)}.it
     print(f"{name:8}", ", ".join(f"{n} {p:.2g}" for n, p in parts.items()))
     times[name] = parts["style"] / parts["hole"]
 worse = times["0 to 255"] / times["right"]
-cl.claim("style outweighs the hole 10,000 times more than it should", worse > 1e4)
+cl.claim("beside the hole, style counts over 10,000 times too much", worse > 1e4)
 
 # %% [markdown]
-# A harmonic fill copies what is known: so `valid` is 0. Style is the largest term already
-# when fed rightly. Fed wrongly it is all that counts: it multiplies two features, and
-# both grow with the colours.
+# (A harmonic fill keeps the known pixels, so `valid` is 0.) Style is the largest term
+# anyway; fed wrongly it is all that counts: it multiplies two features, and both grow.
 #
 # ### 5. What happens at the border of the picture?
 #
@@ -303,15 +315,16 @@ for name, (i, j) in {"corner": (0, 0), "edge": (0, 1), "inside": (1, 1)}.items()
     both = zero_grey[0, 0, i, j], partial_grey[0, 0, i, j]
     print(f"{name:6} ratio {ratio[i, j]:.2f}, ", end="")
     print("zeros {:.3f}, partial {:.3f}".format(*both))
+cl.claim("partial padding keeps the constant", torch.allclose(partial_grey, grey))
 
 # %% [markdown]
-# Zeros darken the frame to less than half; partial padding keeps the constant.
+# Zeros take a third of the light at edges, over half of it in corners.
 #
 # ### 6. What do skips carry?
 #
-# Features **and** validity, each their own. In the decoder the features from below know
-# everything, those of the skip still have the hole. Counting in all channels costs as much
-# as the convolution itself. But since the channels of a part agree,
+# Features **and** validity, each their own. Once the hole has closed, features from below
+# know everything, those of the skip still have the hole. The authors' layer counts by a
+# second convolution, as large as the first. But the channels of a part agree, so
 # $\mathrm{sum}(M) = C_{below}\,S(M_{below}) + C_{skip}\,S(M_{skip})$, with $S$ the sum
 # over a window of a single channel. Is that exact? And what if somebody merges the two?
 
@@ -357,10 +370,9 @@ for share in (0.05, 0.25, 0.5):
 # %% [markdown]
 # ## How the hole closes
 #
-# Validity does not depend on weights. We read it from the encoder's evidence: at 64 px
-# from the shipped network, at 256 px from an untrained one with seven levels. The holes
-# are centred squares. How many stages will a square need that is three quarters as wide
-# as the picture?
+# Validity does not depend on weights: we read it at 64 px from the shipped network, at 256
+# px from an untrained one of seven levels. How many stages will a centred square need
+# that is three quarters as wide as the picture?
 
 # %%
 PARTIAL = "partial_unet"
@@ -395,17 +407,18 @@ for size, network in ((64, partial), (256, deep)):
 
 # %%
 print("stages needed:", *needed.values())
-cl.claim("three quarters: 5 at 64 px", needed[64, 48] == 5)
-cl.claim("and 7 at 256 px", needed[256, 192] == 7)
+most = needed[64, 48], needed[256, 192]
+cl.claim("three quarters: 5 at 64 px and 7 at 256 px", most == (5, 7))
+wider = [needed[s, s // 2] - needed[s, s // 4] for s in (64, 256)]
+cl.claim("twice as wide: one stage more", wider == [1, 1])
 
 # %% [markdown]
-# So five stages at 64 px, seven at 256 px: all that the networks have. Each stage halves
-# the picture, so a hole twice as wide needs one stage more. At 128 px our five leave a
-# square of 96 px open.
+# That is all the stages the networks have. Each halves the picture, so a hole twice as
+# wide needs one more. At 128 px our five leave a square of 96 px open.
 #
-# And what is "known"? A window with one known pixel of 49 counts as fully known. We carry
-# a second map along, the *share* of what a value rests on that was really known: the mean
-# over each window where validity takes the maximum.
+# And what is "known"? One pixel of 49 is enough. We carry a second map along, the *share*
+# of a value that rests on known pixels: the mean over each window where validity takes
+# the maximum.
 
 # %%
 large = square(128, 72)
@@ -415,7 +428,7 @@ for k, known in enumerate(validities(partial, large)):
         size = partial.encoder[k - 1].conv.kernel_size[0]
         share = F.avg_pool2d(share, size, 2, size // 2, count_include_pad=False)
     both = F.interpolate(torch.cat([known, share]), 128, mode="nearest")
-    rule = cl.pictures.hatched(photo, 1 - both[:1])
+    rule = cl.pictures.hatched(cl.hide(photo, large), 1 - both[:1])
     shown[f"stage {k}"] = torch.cat([rule, both[1:].expand(-1, 3, -1, -1)])
     least = share[known == 1].min()
     print(f"stage {k}: {known.mean():6.1%} known, the least rests on {least:.1%}")
@@ -427,15 +440,15 @@ cl.claim("a square of 96 px is open at the bottom", still_missing > 0)
 cl.pictures.grid(shown, rows=("validity", "share"), scale=1)
 
 # %% [markdown]
-# From stage 4 to 5 the least share rises: a window averages its neighbours in. White rests
-# on known pixels only, black on none; what lies beyond the border is left out. The
-# rule forgets how sure it is; the next two lessons learn that.
+# Above: hatched is unknown; grey was, and now counts as known. Below: white rests on
+# known pixels only, black on none; what lies beyond the border is left out. The rule
+# forgets how sure it is; the next two lessons learn that.
 #
 # ## What the ratio keeps
 #
-# For values of mean 1 and deviation 1, an average over $n$ of
-# 9 taps should still have mean 1. But fewer taps cancel less noise: we expect a
-# deviation of $1/\sqrt n$. And in windows of 20 photos?
+# For values of mean 1 and deviation 1, an average over $n$ of 9 taps should still have
+# mean 1. But fewer taps cancel less noise: we expect a deviation of $1/\sqrt n$. And in
+# windows of 20 photos?
 
 # %%
 one = cl.layers.PartialConv2d(1, 1, 3, bias=False)
@@ -459,11 +472,10 @@ cl.claim("mean 1 and deviation 1/sqrt(n), within 2 %", max(gaps) < 0.02)
 cl.claim("photos: one tap under 5 % wilder than nine", spread[1] < 1.05 * spread[9])
 
 # %% [markdown]
-# With independent values one tap deviates three times as much as nine, and a corner of
-# the picture, with four taps, 1.5 times. In photos neighbours are nearly equal: one says
-# almost what nine say. And the mean: under equal weights a constant picture stays
-# constant. We compare the outputs that count as known; plain convolution lets the black of
-# hole and padding into them.
+# Of independent values one tap deviates three times as much as nine. In photos neighbours
+# are nearly equal: one says almost what nine say. And the mean? Under equal weights a
+# constant picture should stay constant; plain convolution lets the black of hole and
+# padding in. We compare the outputs that count as known.
 
 # %%
 known = 1 - square(32, 20)
@@ -479,52 +491,69 @@ cl.claim("partial: constant to 1e-6", (values[known == 1] - 0.5).abs().max() < 1
 cl.claim("plain: somewhere under half of it", mixed[known == 1].min() < 0.25)
 
 # %% [markdown]
-# And trained weights? The first stage of the shipped network sees the photos with our hole
-# and without. By how many of its deviations does the hole move an output? And that of a
-# grey wall, which has nothing to tell?
+# And trained weights? The first stage of the shipped network sees photos with our hole
+# and without. By how many of its deviations does an output move, and the mean of all
+# windows? Beside our hole we try *dust*, pixels missing at random; beside photos a grey
+# wall, which has nothing to tell.
 
 # %%
 first, whole = partial.encoder[0].conv, torch.zeros_like(light)
 
 
 def through(x, hole):
-    """The first layer's output, and how many of 49 pixels each window knows."""
+    """The first layer's output (C, N, H, W), and how many of 49 pixels it knew."""
     with cl.evidence.record(first) as found:
         y, _ = first(x, 1 - hole)
-    return y, (49 * found[""]["window"]).round()
+    return y.transpose(0, 1), (49 * found[""]["window"][:, 0]).round()
+
+
+def size(values):
+    """Their root mean square."""
+    return values.square().mean().sqrt()
 
 
 # %%
-inner = through(photos, whole)[1] == 49  # clear of the picture's border
-known = through(photos, hole.expand_as(light))[1]
-unit = through(photos, whole)[0].std((0, 2, 3), keepdim=True)
-off = {}
-for name, x in {"photos": photos, "wall": torch.full_like(photos, 0.5)}.items():
-    change = through(x, hole.expand_as(light))[0] - through(x, whole)[0]
-    off[name] = (change / unit).square().mean(1, keepdim=True)
+grains = torch.rand(light.shape, generator=run.generator("dust"))
+dust = (grains < torch.linspace(0.05, 0.95, 20).view(-1, 1, 1, 1)).float()
+gaps = {"rims": hole.expand_as(light), "dust": dust}
+views = {"photos": photos, "wall": torch.full_like(photos, 0.5)}
+y, known = through(photos, whole)
+unit, inner = y.std((1, 2, 3), keepdim=True), known == 49  # clear of the border
+bins = {"1-12": (1, 12), "13-36": (13, 36), "37-48": (37, 48)}
 
 # %%
-rim = {}
-for low, high in ((1, 12), (13, 36), (37, 48), (49, 49)):
-    here = inner & (known >= low) & (known <= high)
-    rim[low] = [off[name][here].mean().sqrt() for name in off]
-    print(f"{low:2} to {high} of 49 known:", end=" ")
-    print("photos move by {:.1f} deviations, the wall by {:.1f}".format(*rim[low]))
-cl.claim("few known: by over 2 deviations, even the wall", min(rim[1]) > 2)
-cl.claim("all known: by 0", max(rim[49]) == 0)
+moves, means = {}, {}
+print("pixels known of 49: how far an output moves, and a channel's mean")
+for (kind, some), (view, x) in product(gaps.items(), views.items()):
+    y, known = through(x, some)
+    change = (y - through(x, whole)[0]) / unit
+    for name, (low, high) in bins.items():
+        found = change[:, inner & (known >= low) & (known <= high)]
+        moves[kind, view, name] = size(found)
+        means[kind, view, name] = size(found.mean(1))  # over the channels
+    row = [f"{moves[kind, view, n]:.1f} {means[kind, view, n]:4.2f}" for n in bins]
+    print(f"{kind} {view:6}", *map(": ".join, zip(bins, row, strict=True)), sep=" | ")
+
+# %%
+few = [moves[key] for key in moves if key[2] == "1-12"]
+cl.claim("few known: outputs move by over 2, even the wall's", min(few) > 2)
+cancels = max(means[key] for key in means if key[0] == "dust")
+stays = min(means[key] for key in means if key[0] == "rims")
+cl.claim("dust: every mean moves by under 0.05", cancels < 0.05)
+cl.claim("rims: every mean by over 0.2", stays > 0.2)
 low, high = first.weight.flatten(1).aminmax(dim=1)
 cl.claim("every kernel has weights of both signs", ((low < 0) & (high > 0)).all())
 
 # %% [markdown]
-# At the rim the trained layer is far off. Its weights have both signs, to find edges; take
-# some taps out, and even a grey wall is one. The ratio is right on average over *all*
-# ways to leave taps out, but at a rim one side is missing. So trained weights do not
-# keep the mean there, and the layers above are trained to live with it.
+# Outputs move far in both, even on a wall: weights of both signs find an edge wherever
+# taps are missing. The ratio is right on average over *all* ways to leave taps out, so in
+# dust the errors cancel. At a rim one side is missing, and they stay.
 #
 # ## Spot the bug
 #
-# Five layers and a class, in a few lines of our own; each of their bugs was in published code. `sums` is right: `c` is $C(M \odot X)$, and `d` counts the known values of **both**
-# channels. Find all seven before you run the tests below.
+# Five layers and a class, in a few lines of our own; each of their bugs was in published
+# code. `sums` is right for finite `x`: `c` is $C(M \odot X)$, and `d` counts the known
+# values of **both** channels. Find all seven before you run the tests.
 
 # %%
 mean_of_18, b = torch.full((1, 2, 3, 3), 1 / 18), 0.2
@@ -569,41 +598,6 @@ def bug_5(x, valid):
     return (c * (18 / (d + 1e-8)) + b) * valid, valid
 
 
-# %% [markdown]
-# Each is shown a constant picture of 0.5 with a square missing. Known outputs should be
-# $0.5 + 0.2 = 0.7$, all others 0, and validity 0 or 1. The third is called twice, first
-# with the hole, then without. The fifth gets a hole that was resized bilinearly. The
-# library's layer comes last.
-
-# %%
-flat, valid = torch.full((1, 2, 16, 16), 0.5), 1 - square(16, 8)
-grey = F.interpolate(
-    1 - square(40, 26), 16, mode="bilinear", align_corners=False, antialias=True
-)
-stale = Bug3()
-stale(flat, valid)
-asked = {"1": (bug_1, valid), "2": (bug_2, valid)}
-asked |= {"3": (stale, torch.ones_like(valid)), "4": (bug_4, valid), "5": (bug_5, grey)}
-right = cl.layers.PartialConv2d(2, 1, 3).requires_grad_(False).eval()
-right.weight.copy_(mean_of_18), right.bias.fill_(b)
-asked["none"] = (right, valid)
-
-# %%
-healthy = {}
-for name, (bug, known) in asked.items():
-    y, after = bug(flat, known)
-    low, high = y[after > 0].aminmax()
-    nans, between = y.isnan().sum(), ((after > 0) & (after < 1)).sum()
-    print(f"bug {name:4}: known outputs {low:.2f} to {high:.2f}", end=", ")
-    print(f"{int(nans)} NaN, {int(between)} half-known")
-    worst = max((low - 0.7).abs(), (high - 0.7).abs())
-    healthy[name] = bool(worst < 1e-5 and nans == 0 and between == 0)
-cl.claim("only the library's passes", [n for n in healthy if healthy[n]] == ["none"])
-
-# %% [markdown]
-# Two more show in no picture:
-
-
 # %%
 class Stage(torch.nn.Module):
     """A layer, a kernel of ones for its validity, and a batch normalisation."""
@@ -616,6 +610,40 @@ class Stage(torch.nn.Module):
         torch.nn.init.constant_(norm.weight, 0.5)
 
 
+# %% [markdown]
+# Each layer is shown a constant picture of 0.5 with a square missing. Known outputs should
+# be $0.5 + 0.2 = 0.7$, all others 0, and validity 0 or 1. The third is called with the
+# hole, then without; the fifth gets a hole resized bilinearly; the library's comes last.
+
+# %%
+flat, valid = torch.full((1, 2, 16, 16), 0.5), 1 - square(16, 8)
+grey = F.interpolate(
+    1 - square(40, 26), 16, mode="bilinear", align_corners=False, antialias=True
+)
+stale = Bug3()
+stale(flat, valid)
+asked = {"bug 1": (bug_1, valid), "bug 2": (bug_2, valid)}
+asked |= {"bug 3": (stale, torch.ones_like(valid)), "bug 4": (bug_4, valid)}
+right = cl.layers.PartialConv2d(2, 1, 3).requires_grad_(False).eval()
+right.weight.copy_(mean_of_18), right.bias.fill_(b)
+asked |= {"bug 5": (bug_5, grey), "library": (right, valid)}
+
+# %%
+healthy = {}
+for name, (bug, known) in asked.items():
+    y, after = bug(flat, known)
+    low, high = y[after > 0].aminmax()
+    nans, between = y.isnan().sum(), ((after > 0) & (after < 1)).sum()
+    print(f"{name:7}: known outputs {low:.2f} to {high:.2f}", end=", ")
+    print(f"{int(nans)} NaN, {int(between)} half-known")
+    expected = torch.where(after > 0, 0.7, 0.0).to(y)
+    healthy[name] = torch.allclose(y, expected, atol=1e-5) and between == 0
+passed = [name for name in healthy if healthy[name]]
+cl.claim("only the library's passes", passed == ["library"])
+
+# %% [markdown]
+# The class fails in no number above. What are its parts, and where after a move?
+
 # %%
 moved = Stage().double()
 parts = [type(part).__name__ for part in moved.children()]
@@ -627,7 +655,8 @@ cl.claim("one part only, and the ones stayed behind", parts == ["Conv2d"] and st
 # <details><summary>The seven bugs, and where they were</summary>
 #
 # 1. The window has 18 values, not 9
-#    ([PConv-Keras](https://github.com/MathiasGruber/PConv-Keras/pull/67)).
+#    ([PConv-Keras](https://github.com/MathiasGruber/PConv-Keras/pull/67)): a constant,
+#    which training can learn, as its finder says.
 # 2. The ratio is applied twice:
 #    [tanimutomo/partialconv](https://github.com/tanimutomo/partialconv/blob/2dace61/src/model.py),
 #    in layers with a bias.
@@ -635,7 +664,8 @@ cl.claim("one part only, and the ones stayed behind", parts == ["Conv2d"] and st
 #    [authors' layer](https://github.com/NVIDIA/partialconv/blob/9aa05ba/models/partialconv2d.py),
 #    called with a hole and then without).
 # 4. In half precision $10^{-8}$ is 0, 18 / 0 is infinite, and infinity times 0 is NaN
-#    (the same layer).
+#    (the same layer; a later comment there advises $10^{-6}$ for mixed precision, but
+#    $18 / 10^{-6}$ is beyond half precision, too).
 # 5. Clamping is not deciding: what is 0.3 known stays so (the same layer).
 # 6. `norm` is a local variable: part of nothing and never applied (as in 2).
 # 7. `ones` is a plain tensor, which `.double()` and `.to("cuda")` leave behind
@@ -644,10 +674,10 @@ cl.claim("one part only, and the ones stayed behind", parts == ["Conv2d"] and st
 #
 # </details>
 #
-# All three are useful code. Only the last bug can stop a training; the rest shows in numbers.
+# All three projects are useful, and taught us. Bug 7 stops with an error, bug 4 with NaN;
+# the other five train on.
 #
-# The library keeps nothing between calls and selects. The grey hole of bug 5 it refuses
-# in evaluation mode, and says why:
+# The library refuses the grey hole of bug 5 in evaluation mode, and says why:
 
 # %%
 try:
@@ -667,9 +697,9 @@ explorer = cl.WindowExplorer(partial, photo, hole)
 explorer
 
 # %% [markdown]
-# Four windows for readers without a kernel. In each layer `look` asks for the one that
-# knows least, and yet something. The picture is of the last layer: from below all is
-# known, the skip brings the photo with its hole.
+# Four windows for readers without a kernel: `look` asks each layer for the one that knows
+# least, and yet something. The picture is of the last: from below all is known, the skip
+# brings the photo with its hole.
 
 # %%
 other = cl.WindowExplorer(partial, photo, hole)
@@ -685,14 +715,12 @@ other.look("last").still()
 # %% [markdown]
 # ## Train
 #
-# The shipped network had lesson 03's data, loss and number of steps; only the layer
-# differs. Beside it we train a small one in the open. The loss is the mean error in the
-# hole plus that of all pixels. This page was made in the profile `ci`: 4 steps only,
-# enough to see that it runs, not that it learns. `laptop` takes 300.
+# The shipped network had lesson 03's data, number of steps and loss: the mean error in the
+# hole plus that of all pixels. Beside it we train a small one in the open: 4 steps in the
+# profile `ci`, which made this page, to see that it runs, not that it learns; 300 in
+# `laptop`.
 
 # %%
-from copy import deepcopy
-
 for name in ("plain_unet", PARTIAL):
     card = cl.zoo.card(name)
     steps = sum(stage["steps"] for stage in card["steps"])
@@ -754,8 +782,8 @@ print(history)
 view.still()
 
 # %% [markdown]
-# Liu et al. train twice. The second time the rate is lower and the batch normalisation of
-# the **encoder** is frozen. Why that one? Empty windows hold 0, and a batch's statistics
+# Liu et al. train twice, the second time at a lower rate and with the batch normalisation
+# of the **encoder** frozen. Why that one? Empty windows hold 0, and a batch's statistics
 # count them. Features of mean 2 and deviation 1 then look like this:
 
 # %%
@@ -766,11 +794,13 @@ for share in (0.1, 0.3, 0.5):
     print(f"{share:.0%} empty: mean {given.mean():.2f}, deviation {given.std():.2f}")
 
 # %% [markdown]
-# These are statistics of the hole, and the next hole brings others. `freeze_norms` fixes
-# them, also when a loop calls `train()`. A few steps with the full loss of question 4,
-# from the shipped weights; which statistics will have moved?
+# These are statistics of the hole; the next hole brings others. In the decoder most holes
+# have closed. `freeze_norms` fixes statistics, also when a loop calls `train()`. After a
+# few steps with the full loss of question 4: which will have moved?
 
 # %%
+from copy import deepcopy
+
 tuned = deepcopy(partial).requires_grad_(True).to(run.device)
 cl.networks.freeze_norms(tuned.encoder)
 tuned.train()
@@ -785,7 +815,7 @@ step, data = step_of(tuned, 5e-5, full_loss), batches(run.generator("tuning"))
 few = {"steps": 2 + run.steps // 20, "accelerator": accelerator, "progress": False}
 cl.training.fit(step, data, **few)
 before, after = partial.state_dict(), tuned.cpu().eval().state_dict()
-for half in ("encoder", "decoder"):
+for half in ("encoder", "decoder"):  # the first stage has no normalisation
     names = [n for n in before if n.startswith(half) and "running" in n]
     count = sum(not torch.equal(before[n], after[n]) for n in names)
     print(f"{half}: {count} of {len(names)} running statistics moved")
@@ -793,35 +823,35 @@ for half in ("encoder", "decoder"):
 # %% [markdown]
 # ## Experiment 1: the colour of the hole
 #
-# 20 photos, a hole of 20 to 30 % in each, five colours. The plain network's answers move
-# by tens of levels. How far do these?
+# 20 photos, a hole of 20 to 30 % in each, seven colours: also 128 of 255, the nearest grey
+# in a file, and ImageNet's mean colour, another usual choice.
 
 # %%
 bench = cl.holes.benchmark(128, per_cell=20)
 holes = bench.hole[(bench.bucket == 2) & ~bench.border]
+usual = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+colours = {"0.5": 0.5, "128/255": 128 / 255, "ImageNet": usual, "0.4": 0.4}
 noise = torch.rand(photos.shape, generator=run.generator("fill"))
-colours = {"0.5": 0.5, "0.4": 0.4, "black": 0.0, "white": 1.0, "noise": noise}
-l1, answers = cl.evaluation.hole_l1, {}
-for name, network in {"plain": told, "partial": partial}.items():
+colours |= {"black": 0.0, "white": 1.0, "noise": noise}
+answers = {}
+for name, network in {"told": told, "partial": partial}.items():
     for colour, value in colours.items():
         network.fill = value
         answers[name, colour] = network(photos, holes)
     network.fill = 0.5
 
 # %%
-change = {}
-for (name, colour), answer in answers.items():
-    change[name, colour] = 255 * l1(answer, answers[name, "0.5"], holes).mean().item()
-for colour in ("0.4", "black", "white", "noise"):
-    both = [change[name, colour] for name in ("plain", "partial")]
-    print("{:5}: plain {:5.1f} of 255, partial {:.0f}".format(colour, *both))
-still = max(change["partial", colour] for colour in colours)
-cl.claim("partial: exactly 0 for every colour", still == 0)
+for colour in list(colours)[1:]:
+    pairs = [(answers[n, colour], answers[n, "0.5"]) for n in ("told", "partial")]
+    both = [255 * l1(*pair, holes).mean() for pair in pairs]
+    print("{:8}: told {:5.1f} of 255, partial {:.0f}".format(colour, *both))
+same = [torch.equal(answers["partial", c], answers["partial", "0.5"]) for c in colours]
+cl.claim("partial: not one bit changes, for every colour", all(same))
 
 # %%
 pick = slice(5, 7)
 shown = {"hole": cl.pictures.hatched(photos[pick], holes[pick])}
-for name, colour in (("plain", "0.5"), ("plain", "white"), ("partial", "white")):
+for name, colour in (("told", "0.5"), ("told", "white"), ("partial", "white")):
     filled = cl.composite(answers[name, colour], photos, holes)
     shown[f"{name}, {colour}"] = filled[pick]
 cl.pictures.grid(shown)
@@ -829,12 +859,15 @@ cl.pictures.grid(shown)
 # %% [markdown]
 # Not by training but by construction: no path leads from under the hole to an output.
 #
+# Could one not always paint 0.5? Yes, and `told` does. But that is a convention to know
+# and to keep: the rounding of a file does little harm, another convention much. And
+# behind the first layer made-up values mix with true ones, unmarked.
+#
 # ## Experiment 2: is it also better?
 #
-# Loss, data, steps and, but for one input channel,
-# parameters are equal; the cards hold hole L1 on the same 240 holes: 20 in each of 12
-# cells, six ratios with and without holes at the border. `blind` is lesson
-# 03's network without the fourth channel.
+# Loss, data, steps and, but for one input channel, parameters are equal; the cards hold
+# hole L1 on the same holes: six ratios with and without holes at the border, 20 of each.
+# `blind` is lesson 03's network without the fourth channel.
 
 # %%
 names = {"blind": "plain_unet_blind", "told": "plain_unet", "partial": PARTIAL}
@@ -852,10 +885,9 @@ print(f"{'gain':8}" + "".join(f"{value:8.1%}" for value in gain.mean(1)))
 # %%
 apart = abs(psnr["partial"] - psnr["told"])
 cl.claim("against told, on average: within 0.05 dB of hole PSNR", apart < 0.05)
-cl.claim("up to 10 % missing told is ahead", gain[0].mean() < -0.03)
-cl.claim(
-    "above that within 2.5 %, bucket by bucket", gain[1:].mean(1).abs().max() < 0.025
-)
+cl.claim("up to 10 % told is ahead, border or not", (gain[0] < -0.03).all())
+close = gain[1:].mean(1).abs().max() < 0.025
+cl.claim("above that within 2.5 %, bucket by bucket", close)
 better = (rows["partial"] < rows["blind"]).all()
 cl.claim("against blind: better in all 12 cells", better)
 without, near = gain.mean(0).tolist()
@@ -870,11 +902,11 @@ same = all((live[kind] - rows[kind][2, 0]).abs() < 6e-5 for kind in names)
 cl.claim("measured here, 20 to 30 % without border: as on the cards", same)
 
 # %% [markdown]
-# We had hoped for more. `partial` beats `blind` everywhere; neither has a channel for the
-# hole. But after 12,000 steps a plain network with that channel is level, and ahead where
-# little is missing, holes at the border or not. So what partial convolution buys is not
-# quality over `told`: it is the 0 of experiment 1. Where in small holes does `told` win?
-# The cards also hold the *seam*: how much harder the step across the rim is than in the true photo.
+# We had hoped for more. `partial` beats `blind`, which does not know the hole, everywhere.
+# But after 12,000 steps `told` is level, and ahead where little is missing, holes at the
+# border or not. So what partial convolution buys is not quality over `told`: it is the 0
+# of experiment 1. Where in small holes does `told` win? The cards also hold the *seam*:
+# how much harder the step across the rim is than in the true photo.
 
 # %%
 seam = {kind: torch.tensor(card["seam"]).mean(1) for kind, card in cards.items()}
@@ -885,12 +917,11 @@ cl.claim("seam in small holes: told < partial < blind", small == sorted(small))
 
 # %% [markdown]
 # `told` meets the rim as the truth does, `partial` leaves a step, `blind` a larger one; in
-# large holes the first two are alike. A small hole is mostly rim: that would explain it.
-# But this is one network of each kind.
+# large holes the first two are alike. A small hole is mostly rim. But this is one network
+# of each kind.
 #
-# So we train small ones at 32 px for 150 steps, three seeds of each kind. We do it twice:
-# on `strokes` as drawn, mostly small, and on `all`, the same strokes grown to ratios from
-# 2 to 59 %.
+# So we train small ones at 32 px for 150 steps, three seeds of each kind: on `strokes` as
+# drawn, mostly small, and on `all`, the same strokes grown to ratios from 2 to 59 %.
 
 
 # %%
@@ -918,11 +949,11 @@ ratios = 0.02 + 0.57 * torch.rand(512, generator=draw)
 trained_on = {"all": cl.holes.grow(thin, ratios), "strokes": thin}
 sixths = torch.arange(5, 60, 10).repeat_interleave(20) / 100  # 20 holes a bucket
 gone = cl.holes.grow(cl.holes.strokes(120, 32, draw), sixths)
-faces = cl.photos.squares("evaluation", 32).repeat(6, 1, 1, 1)
+unseen = cl.photos.squares("evaluation", 32).repeat(6, 1, 1, 1)
 
 # %%
-plain, part = cl.layers.PlainConv2d, cl.layers.PartialConv2d
-contest = {"blind": (plain, False), "told": (plain, True), "partial": (part, False)}
+Plain, Partial = cl.layers.PlainConv2d, cl.layers.PartialConv2d
+contest = {"blind": (Plain, False), "told": (Plain, True), "partial": (Partial, False)}
 errors = {}  # kind of holes, kind of network -> (seed, test hole)
 
 
@@ -933,7 +964,7 @@ def compare(kind):
         found = []
         for seed in range(3):
             network = train_small(*layers, seed, images, trained_on[kind])
-            found.append(l1(network(faces, gone), faces, gone))
+            found.append(l1(network(unseen, gone), unseen, gone))
         errors[kind, name] = torch.stack(found)
 
 
@@ -971,8 +1002,8 @@ for seed, expected in enumerate((0.11, 0.12, 0.1)):
 cl.claim("so it is ahead on each of three seeds", (ahead > 0).all())
 
 # %%
-first_bucket = {n: errors["all", n][:, :20].mean(1) for n in contest}
-won = first_bucket["partial"] < first_bucket["told"]
+small = {name: errors["all", name][:, :20].mean(1) for name in contest}
+won = small["partial"] < torch.minimum(small["told"], small["blind"])
 cl.claim("up to 10 % missing, too", won.all())
 wide = {name: errors["strokes", name][:, 100:].mean(1) for name in contest}
 lost = wide["partial"] > torch.maximum(wide["told"], wide["blind"])
@@ -981,45 +1012,46 @@ cl.claim("trained on strokes, last bucket: partial is worst on each seed", lost.
 # %% [markdown]
 # ## Experiment 3: where it fails
 #
-# After 150 steps on `all`, partial convolution is ahead on each seed, by about a tenth. The
-# last claim was a surprise. Why? A guess: some holes are still open after the third
-# and last stage of this small network, and in `strokes` it met few of them. Count them.
-
+# Trained on `all`, `partial` is ahead on each seed, by about a tenth. The last
+# claim was a surprise. A guess: some holes are still open after the third and last stage,
+# and in `strokes` it met none of them. Count them.
 
 # %%
-def still_open(hole, kernels=(5, 3, 3)):
-    """Whether a hole leaves something unknown after all stages, (N,)."""
-    valid = 1 - hole
-    for size in kernels:
-        valid = F.max_pool2d(valid, size, 2, size // 2)
-    return (valid == 0).flatten(1).any(1)
-
-
+stages = (5, 3, 3, 3, 3)  # of this network, and two more to close every hole
 for name, some in {"strokes": thin, "all": trained_on["all"]}.items():
-    print(f"trained on {name}: {still_open(some).double().mean():.1%} open")
-opened = still_open(gone)
+    share = (stages_to_close(some, stages) > 3).double().mean()
+    print(f"trained on {name}: {share:.1%} open")
+opened = stages_to_close(gone, stages) > 3
 by_bucket = " ".join(f"{n:2}" for n in opened.view(6, 20).sum(1))
 print(f"of 20 test holes in each bucket: {by_bucket}")
 
 # %% [markdown]
-# If the guess is right, the networks trained on strokes lose on open holes only. Size
-# must not explain it: so we compare with `told` on the same holes, and above 30 % missing.
+# If so, networks trained on strokes lose on open holes and not on closed ones, and those
+# trained on `all` lose on neither. Size must not explain it: we compare with `told` on
+# the same holes, above 30 % missing.
 
 # %%
 large_ones = torch.arange(120) >= 60
 parts_of = {"open": opened & large_ones, "closed": ~opened & large_ones}
 behind = {}
-for name, some in parts_of.items():
-    means = {kind: errors["strokes", kind][:, some].mean(1) for kind in contest}
-    behind[name] = means["partial"] / means["told"] - 1
-cl.claim("open: over 20 % behind told on each seed", (behind["open"] > 0.2).all())
-less = (behind["closed"] < behind["open"] / 2).all()
-cl.claim("closed: less than half as far behind, on each seed", less)
+for kind, (name, some) in product(trained_on, parts_of.items()):
+    means = {n: errors[kind, n][:, some].mean(1) for n in ("partial", "told")}
+    behind[kind, name] = means["partial"] / means["told"] - 1
+for name, about in {"open": (0.46, 0.1), "closed": (0.12, 0.08)}.items():
+    lag = behind["strokes", name].mean()
+    cl.close(f"trained on strokes, {name}: behind told by", lag, *about)
+less = (behind["strokes", "closed"] < behind["strokes", "open"] / 2).all()
+cl.claim("closed: less than half as far, on each seed", less)
+even = (behind["all", "open"] < 0.1).all()
+cl.claim("trained on all, the same open holes: under 10 % behind", even)
+kept = (behind["all", "closed"] < behind["all", "open"]).all()
+cl.claim("and on closed ones better than that, on each seed", kept)
 
 # %% [markdown]
-# The guess holds. An empty window gives exactly 0, and what the layers above make of it was
-# hardly trained. So a partial network must be deep enough for its holes, and be
-# trained on holes as large as they get.
+# Half of the guess holds. An empty window gives exactly 0, and a network that never met
+# one does not know what to make of it; one that did is level with `told` there. But on
+# closed holes the strokes' networks lag too, by about a tenth. Either way, train on
+# holes as large as they get, with stages enough to close them.
 #
 # The second failure is old: blur. How much of the truth's gradient energy
 # (lesson 03) do the shipped networks keep?
@@ -1029,25 +1061,25 @@ kept, energy = {}, cl.evaluation.gradient_energy
 truth = photos.repeat(2, 1, 1, 1)  # without and with holes at the border
 for bucket, ratio in ((0, "to 10 %"), (5, "to 60 %")):
     some = bench.hole[bench.bucket == bucket]
-    for name, network in {"plain": told, "partial": partial}.items():
+    for name, network in {"told": told, "partial": partial}.items():
         made = energy(network(truth, some), some).mean()
         kept[name, bucket] = made / energy(truth, some).mean()
         print(f"{ratio} missing: {name:7} keeps {kept[name, bucket]:.1%} of the energy")
-most = max(kept["plain", 5], kept["partial", 5])
+most = max(kept["told", 5], kept["partial", 5])
 cl.claim("in large holes both keep under a tenth", most < 0.1)
 
 # %% [markdown]
-# Leaving the hole out of the sum cures colour discrepancy, not blur: L1 still asks for the
-# middle of all answers.
+# Leaving out the hole cures its colour, not blur: L1 still asks for the middle of all
+# answers.
 #
 # ## What we do not know
 #
 # - **Why `told` leads in the smallest holes.** The seam points to the rim. But of our
-#   small networks, three seeds each, `partial` is ahead there. One long training of each
-#   kind cannot tell a cause from luck.
-# - **What the second stage is worth.** It is built and tested; the shipped weights did
-#   not have it. Its two VGG terms cost eight times the U-Net's own step on a CPU
-#   (measured twice: 7.9 and 8.5).
+#   small networks `partial` is ahead there, and one long training of each kind cannot
+#   tell a cause from luck.
+# - **Why networks trained on strokes lag on large closed holes, too.**
+# - **What the second stage is worth.** It is tested, but not in the shipped weights: its
+#   two VGG terms cost eight times the U-Net's own step on a CPU (measured: 7.9 and 8.5).
 #
 # ## Exercises
 #
@@ -1055,7 +1087,7 @@ cl.claim("in large holes both keep under a tenth", most < 0.1)
 #
 # *Warm up · difficulty 1 of 3 · 5 minutes*
 #
-# The second equation alone, for validity with any number of channels.
+# The rule for $m'$ alone, for validity with any number of channels.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1074,8 +1106,8 @@ def known_after(valid: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
     """The validity after a partial convolution, padded by kernel // 2 on all sides.
 
     ``valid`` is (N, C, H, W), 1 = known, with one channel or one for each feature;
-    ``kernel`` is odd. What lies outside the picture is unknown. Returns the dtype of
-    ``valid`` and one channel, (N, 1, H', W'), 1 where the window holds anything known.
+    ``kernel`` is odd. What lies outside the picture is unknown. Returns (N, 1, H', W')
+    in the dtype of ``valid``: 1 where the window holds anything known, 0 elsewhere.
     """
     raise NotImplementedError
 
@@ -1087,8 +1119,8 @@ known_after = cl.check("04.1", known_after)
 #
 # *Build · difficulty 2 of 3 · 15 minutes*
 #
-# Our two convolutions assumed that all channels share one validity. Write the general
-# layer, safe against whatever lies under the hole.
+# Our two convolutions took one validity for all channels. Write the general layer, safe
+# against whatever lies under the hole, in values and gradients.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1128,7 +1160,7 @@ partial_each = cl.check("04.2", partial_each)
 #
 # *Analyse · difficulty 2 of 3 · 10 minutes*
 #
-# Question 6 in code, and without building the tensor of all channels.
+# Question 6 in code. It needs no tensor of all channels.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1165,19 +1197,19 @@ ratio_after_skip = cl.check("04.3", ratio_after_skip)
 #
 # *Stretch · difficulty 3 of 3 · 15 minutes*
 #
-# Write the test that would have caught what this lesson warns of. It is shown layers that leak
-# and layers that do not.
+# Write the test that catches what this lesson warns of. It is shown layers that leak and
+# layers that do not.
 #
 # <details><summary>Hint 1</summary>
 #
 # Call the layer again with something else under the hole, and compare bit by bit. One
-# other value is not enough: a layer may happen to agree on it.
+# other value is not enough: `x` itself may hold it under the hole.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.where(valid == 1, x, value)` for small and large values; then NaN. Compare
-# both outputs, features and validity, with `torch.equal`.
+# `torch.where(valid == 1, x, value)` for 0, another value, and 0 again: a layer may
+# remember. Compare both outputs, features and validity, with `torch.equal`. Then NaN.
 #
 # </details>
 
@@ -1195,8 +1227,9 @@ def leaks(
 
     ``x`` is (N, C, H, W), finite; ``valid`` is (N, 1, H, W), 1 = known, and some of it
     is 0. Returns [0] True if a finite value under the hole can change any bit of an
-    output (each leak shows between 0 and one of 0.5, -1, 1000), and
-    [1] True if NaN under the hole can. ``x`` is not changed.
+    output, of this call or a later one (it is enough to compare 0 under the whole hole
+    with 0.5, with -1 and with 1000), and [1] True if NaN under the hole can. ``x`` is
+    not changed.
     """
     raise NotImplementedError
 
@@ -1218,8 +1251,8 @@ leaks = cl.check("04.4", leaks)
 #
 # <details><summary>Answer</summary>
 #
-# Validity says what may be read, and a value scaled by its ratio may. With the share
-# passed on, every layer would scale again what the last one scaled.
+# Validity says what may be read, and a value that was scaled by its ratio may. By the
+# share, the next layer would scale it once more.
 #
 # </details>
 #
@@ -1227,8 +1260,8 @@ leaks = cl.check("04.4", leaks)
 #
 # <details><summary>Answer</summary>
 #
-# It is a plain convolution, except at the border, where it scales by 1.5 at edges and
-# 2.25 in corners. Padding counts as missing.
+# It is a plain convolution, but scales by 1.5 at edges and 2.25 in corners: padding counts
+# as missing.
 #
 # </details>
 #
@@ -1236,7 +1269,7 @@ leaks = cl.check("04.4", leaks)
 #
 # <details><summary>Answer</summary>
 #
-# No. `told` has that channel, and its answers still move with the colour of the hole.
+# No. `told` has that channel, and its answers still move with the colour.
 #
 # </details>
 
@@ -1246,10 +1279,10 @@ leaks = cl.check("04.4", leaks)
 # A partial convolution sums what a window knows, scales it by sum(1)/sum(M), and marks
 # the window known if anything in it was. Two convolutions do it; one channel of validity
 # is enough, two after a skip. Nothing under the hole is read: its colour changes answers
-# by exactly 0. The ratio keeps the mean of equal weights, not of trained ones at a rim.
-# After 150 steps it was ahead of plain convolution on three seeds, if trained on
-# large holes; after 12,000 a plain network told the hole was level, but still fooled by
-# its colour. It stays blurred, and forgets how sure it is.
+# by exactly 0. The ratio is right on average, not at a rim. After 150 steps it was ahead
+# of plain convolution on three seeds, if trained on large holes; after 12,000 a plain
+# network told the hole was level, as long as its colour is kept. It stays blurred, and
+# forgets how sure it is.
 #
 # Next: a layer that learns how much to trust.
 #
@@ -1258,8 +1291,8 @@ leaks = cl.check("04.4", leaks)
 # - G. Liu, F. Reda, K. Shih, T.-C. Wang, A. Tao, B. Catanzaro, [Image Inpainting for
 #   Irregular Holes Using Partial Convolutions](https://arxiv.org/abs/1804.07723), ECCV
 #   2018; the [authors' code](https://github.com/NVIDIA/partialconv).
-# - G. Liu, K. Shih, T.-C. Wang, F. Reda, K. Sapra, Z. Yu, A. Tao, B. Catanzaro, [Partial
-#   Convolution based Padding](https://arxiv.org/abs/1811.11718), 2018.
+# - G. Liu, K. Shih, T.-C. Wang et al., [Partial Convolution based
+#   Padding](https://arxiv.org/abs/1811.11718), 2018.
 # - In the library: [partial.py](../course_lib/layers/partial.py),
 #   [unet.py](../course_lib/networks/unet.py),
 #   [combined.py](../course_lib/losses/combined.py),
