@@ -690,7 +690,7 @@ except ValueError as error:
 #
 # Click an output pixel of any layer: its window appears on the photo, with what it knows,
 # the ratio, and the value with and without it. Step through the layers: where does this
-# hole close? And how little can a "known" pixel have known?
+# hole close? How little can a "known" pixel have known?
 
 # %%
 explorer = cl.WindowExplorer(partial, photo, hole)
@@ -861,7 +861,7 @@ cl.pictures.grid(shown)
 #
 # Could one not always paint 0.5? Yes, and `told` does. But that is a convention to know
 # and to keep: the rounding of a file does little harm, another convention much. And
-# behind the first layer made-up values mix with true ones, unmarked.
+# behind the first layer made-up values mix with true ones, and no map says which.
 #
 # ## Experiment 2: is it also better?
 #
@@ -1050,8 +1050,8 @@ cl.claim("and on closed ones better than that, on each seed", kept)
 # %% [markdown]
 # Half of the guess holds. An empty window gives exactly 0, and a network that never met
 # one does not know what to make of it; one that did is level with `told` there. But on
-# closed holes the strokes' networks lag too, by about a tenth. Either way, train on
-# holes as large as they get, with stages enough to close them.
+# closed holes the strokes' networks lag too, by about a tenth. So train on holes as large
+# as they get, with stages enough to close them.
 #
 # The second failure is old: blur. How much of the truth's gradient energy
 # (lesson 03) do the shipped networks keep?
@@ -1079,7 +1079,7 @@ cl.claim("in large holes both keep under a tenth", most < 0.1)
 #   tell a cause from luck.
 # - **Why networks trained on strokes lag on large closed holes, too.**
 # - **What the second stage is worth.** It is tested, but not in the shipped weights: its
-#   two VGG terms cost eight times the U-Net's own step on a CPU (measured: 7.9 and 8.5).
+#   two VGG terms cost 7.9 and 8.5 times the U-Net's own step (two runs, CPU).
 #
 # ## Exercises
 #
@@ -1251,8 +1251,8 @@ leaks = cl.check("04.4", leaks)
 #
 # <details><summary>Answer</summary>
 #
-# Validity says what may be read, and a value that was scaled by its ratio may. By the
-# share, the next layer would scale it once more.
+# Validity says what may be read, and a value scaled by its ratio may. Were the share
+# passed on, the next layer would scale it again.
 #
 # </details>
 #
