@@ -18,7 +18,7 @@ RATE = 2e-3
 GATED_CHANNELS = [24, 40, 72, 88, 96]  # with gates .3 % fewer parameters than plain
 GUIDED_BUDGET = (Budget(5_000, 8, 64), Budget(1_500, 4, 128))
 GUIDED = {"width": 12, "dilations": [1, 2, 4, 8], "guided": True}
-CRITIC_BUDGET = (Budget(2_400, 4, 128),)
+CRITIC_BUDGET = (Budget(1_800, 4, 128),)
 CRITIC_RATE = 2e-4
 
 
