@@ -31,6 +31,7 @@ COMPARED_SHARE = 0.6
 WORDS = (1500, 3000)
 WORDS_FIRST_LESSON = 900
 SUMMARY_WORDS = 120
+A_MINUTE = {"words": 120, "lines": 20}  # of reading, for every lesson the same
 SECTIONS = ["Exercises", "Self-quiz", "Summary", "References"]
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*$", re.MULTILINE)
@@ -151,6 +152,22 @@ def lesson_box(notebook: NotebookNode, path: Path) -> list[str]:
     except BuildError as error:
         return [str(error)]
     return []
+
+
+def reading_minutes(notebook: NotebookNode, path: Path) -> list[str]:
+    """The box promises what its words and lines of code take, give or take a tenth."""
+    lines = sum(
+        bool(row.strip()) for c in _code(notebook) for row in c.source.split("\n")
+    )
+    count = _count_words(_prose(notebook))
+    needed = count / A_MINUTE["words"] + lines / A_MINUTE["lines"]
+    promised = box_of(notebook).read
+    if abs(promised - needed) <= max(1, needed / 10):
+        return []
+    return [
+        f"read {promised}: {count} words and {lines} lines of code take about "
+        f"{needed:.0f} minutes"
+    ]
 
 
 def set_up(notebook: NotebookNode, path: Path) -> list[str]:
@@ -283,6 +300,7 @@ RULES: dict[str, Rule] = {
         headings,
         alt_texts,
         lesson_box,
+        reading_minutes,
         set_up,
         exercises,
         self_quiz,

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | build rectangles, brush strokes and irregular holes<br>find occluded pixels with optical flow<br>sort holes into the six buckets of the papers<br>show what the kind of hole does to a score<br>catch four habits that spoil results |
-# | **Minutes** | read 28 · run 2 · practise 35 |
+# | **Minutes** | read 43 · run 2 · practise 35 |
 # | **Before you start** | lesson 00 |
 # | **Cost** | ci 25 s · laptop 25 s · gpu not measured |
 

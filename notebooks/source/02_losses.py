@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | weigh each missing pixel by its distance to what is known<br>say what a loss averages over, and what that changes<br>compare pictures by features and by Gram matrices<br>find the wrong input scale of a VGG by its numbers<br>measure what a weight buys and who pays |
-# | **Minutes** | read 28 · run 2 · practise 45 |
+# | **Minutes** | read 53 · run 2 · practise 45 |
 # | **Before you start** | lessons 00 and 01 |
 # | **Cost** | ci 30 s · laptop 28 s · gpu not measured |
 

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | prove a convolution from loops equal to the library's<br>read a U-Net: shapes, parameters, skips, reach<br>write a training step, and resume a training bit for bit<br>measure colour discrepancy and blur<br>say in numbers why the next lesson is needed |
-# | **Minutes** | read 42 · run 2 · practise 26 |
+# | **Minutes** | read 52 · run 2 · practise 26 |
 # | **Before you start** | lessons 00 to 02 |
 # | **Cost** | ci 50 s · laptop 80 s · gpu not measured |
 

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | derive partial convolution and check your code against the library<br>answer the authors' FAQ with numbers<br>measure how a hole closes, layer by layer<br>catch seven bugs of published code<br>compare with plain convolution at equal steps, on three seeds |
-# | **Minutes** | read 28 · run 2 · practise 45 |
+# | **Minutes** | read 53 · run 2 · practise 45 |
 # | **Before you start** | lessons 01 to 03 |
 # | **Cost** | ci 50 s · laptop 50 s · gpu not measured |
 
