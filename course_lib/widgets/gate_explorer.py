@@ -203,9 +203,10 @@ class GateExplorer(PixelExplorer):
         small = [photos.square(_finite(p), THUMBNAIL) for p in self._photos.values()]
         data = b"".join(to_pixels(picture).tobytes() for picture in small)
         names = {"photos": [*self._photos], "holes": [*self._holes]}
+        more = {"thumbnail": THUMBNAIL, "rival": self._rival is not None}
         with self.hold_sync():
             self.set_trait("colours", viridis().tobytes())
-            self.set_trait("controls", {**names, "thumbnail": THUMBNAIL})
+            self.set_trait("controls", {**names, **more})
             self.set_trait("thumbnails_bytes", data)
 
     def _placed(self, pattern: Tensor, box: Box) -> tuple[Tensor, Box]:
@@ -335,19 +336,10 @@ class GateExplorer(PixelExplorer):
 
     def _still_bars(self, height: int, width: int) -> np.ndarray:
         inside, outside = self.shown["bins"]
-        most = max(*inside, *outside, 1e-9)
         colours = np.full((BINS, 3), 150, np.uint8)
-        shares: list[float | None] = [share / most for share in outside]
-        return chart(
-            [share / most for share in inside],
-            colours,
-            [],
-            None,
-            height,
-            shares,
-            ((0, "0"), (1, f"{100 * most:.0f} %")),
-            max(120, width),
-        )
+        levels = ((0, "0"), (1, "100 %"))
+        room = max(120, width)
+        return chart(inside, colours, [], None, height, [*outside], levels, room)
 
     def _still_lines(self) -> np.ndarray:
         shown = self.shown

@@ -149,7 +149,14 @@ def framed(
 
 
 def marked(image: Tensor, row: int, column: int) -> Tensor:
-    """The picture with a yellow square, dark rimmed, around the asked pixel."""
+    """The picture with a yellow square, dark rimmed, around the asked pixel.
+
+    At a border the square moves inwards, so that all of it is seen.
+    """
+    row, column = (
+        min(max(k, 3), max(3, n - 4))
+        for k, n in zip((row, column), image.shape[-2:], strict=True)
+    )
     rows = (torch.arange(image.shape[-2]) - row).abs()[:, None]
     columns = (torch.arange(image.shape[-1]) - column).abs()[None]
     away = torch.maximum(rows, columns)

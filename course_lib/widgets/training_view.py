@@ -273,7 +273,7 @@ def _curves_still(facts: dict[str, Any], marked: int | None) -> np.ndarray:
     """The smoothed curves over a pale band, uint8 ``(220, STILL, 3)``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     figure = Figure((STILL / 100, 2.2), dpi=100, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
@@ -297,6 +297,7 @@ def _curves_still(facts: dict[str, Any], marked: int | None) -> np.ndarray:
         axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set(xlim=(0, max(1, facts["goal"])), xlabel="step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if all(value > 0 for one in facts["curves"] for value in one["low"]):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

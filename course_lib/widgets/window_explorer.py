@@ -34,6 +34,7 @@ from course_lib.widgets.window_reading import (
 
 NETWORK = "partial_unet"
 TINT = 0.3  # how strongly teal covers what is known
+RIM = 0.8  # how white the outline of the photo's hole is, in the still
 STILL_WIDTH = 820
 
 
@@ -117,8 +118,9 @@ class WindowExplorer(PixelExplorer):
     def still(self) -> Picture:
         """The hole and how it closes along the encoder; the asked window below."""
         strip = self._still_strip()
-        window = self._still_window(strip.shape[1])
-        return Picture(np.concatenate([strip, window]), repr(self))
+        width = strip.shape[1]
+        parts = [strip, strip_legend(width), self._still_window(width)]
+        return Picture(np.concatenate(parts), repr(self))
 
     def _still_strip(self) -> np.ndarray:
         shown = [n for n in self.layers if n.startswith("encoder")] or [*self.layers]
@@ -127,30 +129,29 @@ class WindowExplorer(PixelExplorer):
             shown.append(self.shown["name"])
         side = min(128, STILL_WIDTH // (len(shown) + 1) - 6)
         tall = max(1, round(side * self.height / self.width))
-        photo = hatched(self._given, self._hole)
+        photo = F.interpolate(hatched(self._given, self._hole), (tall, side))
         columns = {f"hole: {_share(_unknown(1 - self._hole))}": photo}
         for name in shown:
             layer = self.layers[name]
-            tile = known_over(self._given, layer.valid)
+            tile = self._still_tile(layer, (tall, side))
             left = _share(layer.unknown) if layer.unknown else "closed"
-            columns[f"{name}: {left}"] = (
-                marked(tile, *self._pixel()) if name == self.shown["name"] else tile
-            )
-        small = {
-            name: F.interpolate(tile, (tall, side), mode="nearest")
-            for name, tile in columns.items()
-        }
-        return grid(small, scale=1).pixels
+            columns[f"{name}: {left}"] = tile
+        return grid(columns, scale=1).pixels
 
-    def _pixel(self) -> tuple[int, int]:
-        """The pixel of the photo in the middle of the asked one."""
-        height, width = self._layers[self._index].size
-        row = int((self.shown["row"] + 0.5) * self.height / height)
-        return row, int((self.shown["column"] + 0.5) * self.width / width)
+    def _still_tile(self, layer: Layer, size: tuple[int, int]) -> Tensor:
+        """What is known after a layer; lines are drawn last, so that none is lost."""
+        tile = F.interpolate(known_over(self._given, layer.valid), size)
+        inside = F.interpolate(self._hole, size)
+        rim = inside - (1 - F.max_pool2d(1 - inside, 3, 1, 1))
+        tile = torch.where(rim > 0, tile + RIM * (1 - tile), tile)
+        if layer.name != self.shown["name"]:
+            return tile
+        places = zip(("row", "column"), size, layer.size, strict=True)
+        return marked(tile, *(int((self.shown[k] + 0.5) * n / m) for k, n, m in places))
 
     def _still_window(self, width: int) -> np.ndarray:
         shown, layer = self.shown, self._layers[self._index]
-        paper = Image.new("RGB", (width, 178), "white")
+        paper = Image.new("RGB", (width, 182), "white")
         draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
         left = 0
         for name, taps in zip(layer.part_names, shown["taps"], strict=True):
@@ -165,7 +166,7 @@ class WindowExplorer(PixelExplorer):
         shown, layer = self.shown, self._layers[self._index]
         place = f"{layer.name}, row {shown['row']}, column {shown['column']}"
         read = f"{shown['read']} of {shown['total']} values in the window are known"
-        legend = "dot: known   cross: missing   open cross: beyond the border"
+        legend = "teal, dot: known   red, cross: missing   open: beyond the border"
         strip = "above: the share still unknown after each layer"
         if shown["ratio"] is None:
             told = ["empty window: output 0, stays unknown"]
@@ -298,6 +299,25 @@ def known_over(image: Tensor, valid: Tensor) -> Tensor:
     ground = dimmed(image)
     teal = torch.tensor([int(READ[k : k + 2], 16) / 255 for k in (1, 3, 5)])
     return hatched(ground + TINT * (teal.view(3, 1, 1) - ground), 1 - known)
+
+
+def strip_legend(width: int) -> np.ndarray:
+    """What the signs in the strip of a still mean, uint8 ``(28, width, 3)``."""
+    paper = Image.new("RGB", (width, 28), "white")
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
+    names = ("known or computed", "still unknown", "hole of the photo", "asked pixel")
+    for k, name in enumerate(names):
+        left = 170 * k
+        box = [left, 10, left + 13, 21]
+        draw.rectangle(box, ("#3c746e", "#10131c", "#3c746e", "#3c746e")[k])
+        if k == 1:
+            draw.line([left + 2, 20, left + 11, 11], "#8a8f9c")
+        elif k == 2:
+            draw.rectangle([left + 3, 13, left + 10, 18], outline="white")
+        elif k == 3:
+            draw.rectangle([left + 4, 13, left + 9, 18], outline=QUERY)
+        draw.text((left + 19, 8), name, fill=INK, font=font)
+    return np.asarray(paper)
 
 
 def draw_taps(

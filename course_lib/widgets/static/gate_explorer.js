@@ -4,11 +4,10 @@ const GATE_HINT =
   "1 is open, 0 is shut. AUC 1: more open at every place of the hole than outside; 0: the " +
   "reverse; 0.5: it does not care. Click a place, drag the hole. Keys: arrows, Home; on " +
   "the photo Shift + arrows move the hole, + and − resize a square.";
-const MANY = 12; // layers: from here on the film shows pictures only
+const MANY = 12; // layers: from here on the film scrolls
 const GRID_FROM = 7; // screen pixels a cell: below that, the place is a ring
 const HISTOGRAM = { width: 244, height: 88, left: 6, right: 6, top: 18, base: 62 };
 const PLACES = { width: 244, height: 106, left: 26, right: 6, top: 20, base: 90 };
-const TOPS = [0.25, 0.5, 1]; // of the histogram: the scale changes seldom
 const TEAL_TINT = [...TEAL, 84];
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -158,18 +157,17 @@ class GateHistogram extends RowChart {
 
   show({ bins: [inside, outside] }) {
     this.zoom(0, inside.length);
-    const most = Math.max(...inside, ...outside);
-    this.most = TOPS.find((value) => value >= most) ?? 1;
     const { left, right, width, base, top } = HISTOGRAM;
     const ends = ["0 shut", "0.5", "1 open"].map((text, k) => {
       const x = [left, width / 2, width - right][k];
       return shape("text", { class: ["start", "", "scale"][k], x, y: base + 23 }, text);
     });
     const level = { class: "start", x: left, y: top - 6 };
+    const line = (share) => `M${left} ${this.y(share)}H${width - right}`;
     this.svg.replaceChildren(
       this.hatch,
-      shape("path", { class: "grid", d: `M${left} ${top}H${width - right}` }),
-      shape("text", level, `${100 * this.most} %`),
+      shape("path", { class: "grid", d: line(0.5) + line(1) }),
+      shape("text", level, "100 %"),
       ...this.legend(),
       shape("path", {
         class: "inside",
@@ -201,8 +199,7 @@ class GateHistogram extends RowChart {
 
   steps(shares) {
     if (!shares.some(Boolean)) return "";
-    const level = (part) => this.y(part / this.most);
-    const parts = shares.map((part, k) => `V${level(part)}H${this.x(k + 1)}`);
+    const parts = shares.map((part, k) => `V${this.y(part)}H${this.x(k + 1)}`);
     return `M${this.x(0)} ${this.y(0)}${parts.join("")}V${this.y(0)}`;
   }
 }
@@ -303,6 +300,8 @@ class GateExplorer extends PixelExplorer {
     this.ruleOpen = element("span", { class: "iw-part", "data-testid": "rule-open" });
     this.spread = element("span", { class: "iw-part", "data-testid": "spread" });
     this.noRule = div("iw-hint");
+    const { rival } = this.model.get("controls");
+    this.versusName = rival ? "Partial convolution" : "The gate in numbers";
     this.versus = div("iw-versus");
     this.count = element("span", {});
     this.here = element("span", {});
@@ -327,7 +326,7 @@ class GateExplorer extends PixelExplorer {
         photo,
         gallery,
         column([this.gateName, this.area], this.gate.canvas, this.histogram.svg),
-        column(["Partial convolution", this.ruleOpen], this.rule.canvas, this.noRule, this.versus),
+        column([this.versusName, this.ruleOpen], this.rule.canvas, this.noRule, this.versus),
         column([this.here, this.open], this.bars.svg),
       ),
     );
@@ -367,8 +366,9 @@ class GateExplorer extends PixelExplorer {
     let at = 0;
     const maps = layers.map(({ size }) => bytes.subarray(at, (at += size[0] * size[1])));
     const photo = this.given(this.model.get("image_bytes"), width, height);
-    const made = new Film({
+    return new Film({
       label: "Layer",
+      scrolls: layers.length > MANY,
       before: {
         name: "the hole",
         note: percent(this.shown.share),
@@ -376,6 +376,7 @@ class GateExplorer extends PixelExplorer {
       },
       stages: layers.map(({ name, size, channels, strongest, auc }) => ({
         name,
+        label: layers.length > MANY ? name.replaceAll(".", " ") : name,
         note: `AUC ${decimal(auc)}`,
         title:
           `${name}: ${channels} channels of ${grid(size)}; the one that tells the hole ` +
@@ -389,8 +390,6 @@ class GateExplorer extends PixelExplorer {
       },
       onPick: (k) => this.ask("layer", { name: layers[k].name }),
     });
-    made.box.classList.toggle("iw-many", layers.length > MANY);
-    return made;
   }
 
   /** A map of bytes in colours, at its own size. */
@@ -461,10 +460,11 @@ class GateExplorer extends PixelExplorer {
     this.missing.textContent = `${percent(shown.share)} missing`;
     this.gateName.textContent = `Gate of channel ${channel}`;
     this.area.textContent = `AUC ${decimal(auc)}`;
-    this.noRule.textContent = rule
+    const { rival } = this.model.get("controls");
+    this.noRule.textContent = rule || !rival
       ? ""
       : `No rule to show: there is no layer ${now.name} of this size in the rival network.`;
-    this.noRule.classList.toggle("iw-hidden", Boolean(rule));
+    this.noRule.classList.toggle("iw-hidden", Boolean(rule) || !rival);
     this.ruleOpen.textContent = rule ? `${percent(this.ruleShare())} open` : "";
     this.histogram.show(shown);
     const rows = [

@@ -228,11 +228,13 @@ const floatsOf = (view) => new Float32Array(bytesOf(view).slice().buffer);
 /**
  * A film strip: a picture before all stages, one after each, and a slider below, which
  * is the keyboard's way. `paint(pen, k)` draws picture k, 0 the one before; a stage has
- * a `name`, a `note` below it and a `title`.
+ * a `name`, a `note` below it and a `title`, and a `label` where the name is long. One
+ * that `scrolls` has room for many stages: the chosen one is brought into view.
  */
 class Film {
-  constructor({ label, before, stages, shape: [height, width], paint, onPick }) {
-    this.box = div("iw-film");
+  constructor({ label, before, stages, shape, scrolls, paint, onPick }) {
+    const [height, width] = shape;
+    this.box = div(scrolls ? "iw-film iw-many" : "iw-film");
     this.box.style.setProperty("--count", stages.length);
     this.tiles = [before, ...stages].map((stage, k) => {
       const canvas = element("canvas", {
@@ -248,17 +250,18 @@ class Film {
     this.slider = new Sliders(() => onPick(this.slider.values[this.name]), told);
     const range = { low: 0, high: stages.length - 1, step: 1 };
     this.slider.list([{ name: this.name, label, ...range }]);
-    this.box.append(...this.tiles, this.slider.box);
+    this.reel = scrolls ? div("iw-reel", ...this.tiles) : null;
+    this.box.append(...(this.reel ? [this.reel] : this.tiles), this.slider.box);
   }
 
-  tile({ name, note, title }, canvas, onclick) {
+  tile({ name, label = name, note, title }, canvas, onclick) {
     const attributes = { class: "iw-frame-of-film", "data-testid": `film-${name}`, title };
     if (onclick) Object.assign(attributes, { type: "button", tabindex: "-1", onclick });
     return element(
       onclick ? "button" : "div",
       attributes,
       canvas,
-      element("span", { class: "iw-name" }, name),
+      element("span", { class: "iw-name" }, label),
       element("span", {}, note),
     );
   }
@@ -266,6 +269,17 @@ class Film {
   show(stage) {
     this.slider.show({ [this.name]: stage });
     this.tiles.forEach((tile, k) => tile.classList.toggle("now", k === stage + 1));
+    if (this.reel) requestAnimationFrame(() => this.reveal(this.tiles[stage + 1]));
+  }
+
+  /** Bring a tile into view, with a neighbour, without moving the page. */
+  reveal(tile) {
+    const { reel } = this;
+    const wide = tile.offsetWidth + 10;
+    const from = tile.offsetLeft - reel.offsetLeft;
+    const most = from - wide;
+    const least = from + 2 * wide - reel.clientWidth;
+    reel.scrollLeft = clip(reel.scrollLeft, least, Math.max(least, most));
   }
 }
 

@@ -29,8 +29,9 @@ function valueAt({ step, smooth }, wanted) {
   return smooth[k - 1] + share * (smooth[k] - smooth[k - 1]);
 }
 
-/** Round numbers between two, about `count` of them; in a log scale 1, 2 and 5. */
-function ticks(low, high, count, log = false) {
+/** Round numbers between two, about `count` of them; in a log scale 1, 2 and 5;
+ * `least` apart. */
+function ticks(low, high, count, { log = false, least = 0 } = {}) {
   const found = [];
   if (log && high / low > 4) {
     const digits = high / low > 2000 ? [1] : high / low > 60 ? [1, 3] : [1, 2, 5];
@@ -38,7 +39,7 @@ function ticks(low, high, count, log = false) {
       found.push(...digits.map((digit) => digit * 10 ** p));
     return found.filter((value) => value >= low && value <= high);
   }
-  const rough = (high - low) / count || 1;
+  const rough = Math.max(least, (high - low) / count || 1);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((digit) => digit * power >= rough);
   for (let k = Math.ceil(low / step); k * step <= high * (1 + 1e-9); k++)
@@ -110,14 +111,14 @@ class Curves {
   axes(log) {
     const { right, base } = this.size;
     const text = (name, x, y, said) => shape("text", { class: name, x, y }, said);
-    const rows = ticks(this.low, this.high, 5, log).flatMap((value) => [
+    const rows = ticks(this.low, this.high, 5, { log }).flatMap((value) => [
       shape("path", { class: "grid", d: `M${MARGIN.left} ${this.y(value)}H${right}` }),
       text("left", MARGIN.left - 7, this.y(value) + 4, short(value)),
     ]);
     const line = shape("path", { class: "line", d: `M${MARGIN.left} ${base}H${right}` });
     if (!this.any) return [line];
     const wide = right - MARGIN.left > 260 ? 5 : 3;
-    const columns = ticks(0, this.goal, wide).map((step) =>
+    const columns = ticks(0, this.goal, wide, { least: 1 }).map((step) =>
       text("below", this.x(step), base + 17, grouped(step)),
     );
     return [...rows, line, ...columns, text("beside", right + 24, base + 17, "steps")];
@@ -288,6 +289,8 @@ class TrainingView {
     const facts = this.model.get("facts");
     const [count = 0, high = 1, wide = 1] = facts.size;
     this.left.classList.toggle("iw-hidden", !count);
+    const begun = count > 0 || facts.goal > 0;
+    this.pair.classList.toggle("iw-hidden", !begun); // no empty frame before
     this.controls.classList.toggle("iw-hidden", this.moments.length < 2);
     this.pair.classList.toggle("iw-one", count * wide > 1.5 * high || !count);
     const across = count * wide + (count - 1) * GAP;
