@@ -4,14 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import evidence, fills, holes, photos, pictures, zoo
+from course_lib import evaluation, evidence, fills, holes, photos, pictures, sketch, zoo
 from course_lib.losses import discount_weights
 from course_lib.session import ASSETS, start
 from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 04, and of the README."""
+    """The title pictures of lessons 00 to 05, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -36,6 +36,8 @@ def figures() -> None:
     sheep = photos.square(photos.load("sheep"), 128)
     fifth = holes.grow(stroke, torch.tensor([0.2]))
     _figure("04_partial_convolution", _closing_hole(sheep, fifth), 1.0)
+    square = F.pad(torch.ones(1, 1, 56, 64), [36, 28, 40, 32])
+    _figure("05_gated_convolution", _gates_and_lines(sheep, square), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -110,6 +112,31 @@ def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         made[f"after layer {k + 1}"] = pictures.hatched(hide(image, hole), open_still)
     made["plain, hole white"] = composite(plain(image, hole), image, hole)
     made["partial, hole white"] = composite(answer, image, hole)
+    return made
+
+
+def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """A rule and a gate of one layer; a fill without and with the photo's edges."""
+    rule, gated = zoo.load("partial_unet"), zoo.load("gated_unet")
+    with evidence.record(rule) as known:
+        rule(image, hole)
+    with evidence.record(gated) as found:
+        gated(image, hole)
+    gate = found["encoder.1.conv"]["gate"]
+    small = holes.resize(hole, gate.shape[-1])
+    best = int((evaluation.auc(gate[0], small) - 0.5).abs().argmax())
+    maps = {
+        "rule, layer 2": known["encoder.1.conv"]["valid"],
+        "a gate, layer 2": gate[:, best : best + 1],
+    }
+    network, lines = zoo.load("coarse_to_fine"), sketch.edges(image) * hole
+    drawn = torch.where(lines == 1, 1.0, pictures.hatched(image, hole))
+    made = {"a hole and lines": drawn}
+    for name, value in maps.items():
+        shade = 0.1 + 0.8 * value  # a white one would be lost on a white page
+        made[name] = F.interpolate(shade, image.shape[-2:]).expand(-1, 3, -1, -1)
+    made["fill without lines"] = composite(network(image, hole), image, hole)
+    made["fill with lines"] = composite(network(image, hole, lines), image, hole)
     return made
 
 
