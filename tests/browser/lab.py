@@ -69,6 +69,9 @@ torch.manual_seed(0)
 window = cl.WindowExplorer(cl.networks.UNet(conv=cl.layers.PartialConv2d).eval())
 window"""
 
+FILM = """film = cl.GateExplorer(network="coarse_to_fine", rival=None)
+film"""
+
 SKETCH = """import torch
 import torch.nn.functional as F
 
@@ -85,6 +88,7 @@ def write_notebooks(folder: Path) -> None:
         _write(folder / f"{name}.ipynb", f"{name} = cl.{widget}()\n{name}")
     _write(folder / "training.ipynb", TRAINING)
     _write(folder / "window.ipynb", WINDOW)
+    _write(folder / "film.ipynb", FILM)
     _write(folder / "sketch.ipynb", SKETCH)
 
 
@@ -142,7 +146,8 @@ class CardInPage:
         view = page.get_by_test_id(self.view)
         self.root = page.locator(".iw-card").filter(has=view).first
         self.root.wait_for()
-        self.part(self.view).scroll_into_view_if_needed()
+        part = self.part(self.view)
+        (part if part.is_visible() else self.root).scroll_into_view_if_needed()
 
     def __getitem__(self, name: str) -> str:
         return self.root.get_attribute(f"data-{name}")

@@ -533,6 +533,7 @@ def test_a_training_is_watched_scrubbed_and_interrupted(make_page, lab, screensh
     assert run_all(page) == []
     view = TrainingInPage(page)
     assert view["pictures"] == "0"
+    assert not view.part("curves").is_visible(), "an empty frame"
     kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
     code = (
         "done = cl.training.fit(step, iter(range(10**6)), steps=2000, watch=training)"
@@ -563,6 +564,12 @@ def test_a_training_is_watched_scrubbed_and_interrupted(make_page, lab, screensh
     box = view.part("curves").bounding_box()
     page.mouse.click(box["x"] + 50, box["y"] + box["height"] / 2)
     assert int(view["step"]) < steps / 2
+    few = "_ = cl.training.fit(step, iter(range(3)), steps=3, watch=training)"
+    ask_kernel(page, few)
+    view.wait("data.done === '3'")
+    view.pixels("curves")
+    ticks = view.part("curves").locator(".below")
+    assert ticks.all_text_contents() == ["0", "1", "2", "3"]
     assert page.problems == []
 
 
@@ -678,6 +685,12 @@ def test_a_window_is_followed_through_the_layers(make_page, lab, screenshots):
     overflow = "(root) => root.scrollWidth - root.clientWidth"
     assert window.root.evaluate(overflow) <= 0
     assert window.root.bounding_box()["height"] <= 820
+    for width in (800, 760, 740, 560):
+        window.root.evaluate("(root, w) => (root.style.maxWidth = `${w}px`)", width)
+        for caption in window.root.locator(".iw-trio .iw-cap").all():
+            assert caption.bounding_box()["height"] <= 29, width
+            assert caption.evaluate(overflow) <= 0, width
+    window.root.evaluate("(root) => (root.style.maxWidth = '')")
     names = window.root.locator(".iw-frame-of-film .iw-name")
     command(page, "application:toggle-left-area")
     page.set_viewport_size({"width": 430, "height": 1000})
@@ -759,6 +772,34 @@ def test_a_gate_is_found_and_asked(make_page, lab, screenshots):
     gate.pixels("gate-view")
     assert gate.root.evaluate(overflow) <= 0
     gate.root.screenshot(path=screenshots / "gate_narrow.png")
+    assert page.problems == []
+
+
+def test_a_film_of_many_layers_scrolls_inside_the_card(make_page, lab, screenshots):
+    page = make_page(1280, 1000)
+    open_notebook(page, lab, "film.ipynb")
+    assert run_all(page) == []
+    gate = GateInPage(page)
+    tile = gate.part("film-fine.4")
+    reel = gate.root.locator(".iw-reel")
+    inside = """(tile) => {
+      const [a, b] = [tile, tile.parentNode].map((e) => e.getBoundingClientRect());
+      return a.left >= b.left && a.right <= b.right;
+    }"""
+    assert tile.locator(".iw-name").inner_text() == "fine 4"
+    assert not tile.evaluate(inside)
+    gate.act(lambda: gate.set_range("layer", 20))
+    assert gate["layer"] == ask_kernel(page, "print(film.shown['name'])") == "fine.4"
+    assert tile.evaluate(inside)
+    assert reel.evaluate("(reel) => reel.scrollWidth - reel.clientWidth") > 500
+    scale = gate.part("gate-histogram").locator(".start").first
+    assert scale.text_content() == "100 %"
+    assert "No rule" not in gate.root.inner_text()
+    gate.root.screenshot(path=screenshots / "film.png")
+    gate.root.evaluate("(root) => (root.style.maxWidth = '430px')")
+    gate.pixels("gate-view")
+    assert tile.evaluate(inside), "it is in view again when the card is narrower"
+    assert gate.root.evaluate("(root) => root.scrollWidth - root.clientWidth") <= 0
     assert page.problems == []
 
 

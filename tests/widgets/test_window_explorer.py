@@ -11,6 +11,7 @@ from course_lib.networks import UNet
 from course_lib.tensors import ContractError
 from course_lib.widgets import WindowExplorer
 from course_lib.widgets.base import WidgetError
+from course_lib.widgets.pixel_explorer import marked
 from course_lib.widgets.window_reading import window_facts
 
 SIDE = 64
@@ -170,6 +171,17 @@ def test_the_still_follows(explorer):
     decoder = explorer.look("decoder.2", 16, 17).still()
     assert decoder.pixels.shape[1] <= 820
     assert np.array_equal(decoder.pixels, explorer.still().pixels)
+
+
+def test_a_mark_at_the_border_is_seen_whole(explorer):
+    picture = torch.zeros(1, 3, 20, 24)
+    middle = (marked(picture, 10, 12) > 0).sum()
+    for row, column in ((0, 0), (19, 23), (8, 23)):
+        assert (marked(picture, row, column) > 0).sum() == middle
+    size = explorer.layers["encoder.0"].size
+    explorer.look("encoder.0", size[0] - 1, size[1] - 1)
+    yellow = (explorer.still().pixels[:148] == (255, 216, 77)).all(-1)
+    assert yellow.sum() == 16
 
 
 # ---- what goes wrong ----

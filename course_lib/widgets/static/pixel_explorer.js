@@ -251,6 +251,7 @@ class Film {
     const range = { low: 0, high: stages.length - 1, step: 1 };
     this.slider.list([{ name: this.name, label, ...range }]);
     this.reel = scrolls ? div("iw-reel", ...this.tiles) : null;
+    if (scrolls) new ResizeObserver(() => this.reveal()).observe(this.reel);
     this.box.append(...(this.reel ? [this.reel] : this.tiles), this.slider.box);
   }
 
@@ -269,12 +270,14 @@ class Film {
   show(stage) {
     this.slider.show({ [this.name]: stage });
     this.tiles.forEach((tile, k) => tile.classList.toggle("now", k === stage + 1));
-    if (this.reel) requestAnimationFrame(() => this.reveal(this.tiles[stage + 1]));
+    this.chosen = this.tiles[stage + 1];
+    this.reveal();
   }
 
-  /** Bring a tile into view, with a neighbour, without moving the page. */
-  reveal(tile) {
-    const { reel } = this;
+  /** Bring the chosen tile into view, with a neighbour, without moving the page. */
+  reveal() {
+    const { reel, chosen: tile } = this;
+    if (!reel || !tile) return;
     const wide = tile.offsetWidth + 10;
     const from = tile.offsetLeft - reel.offsetLeft;
     const most = from - wide;
