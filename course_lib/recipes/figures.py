@@ -37,7 +37,8 @@ def figures() -> None:
     fifth = holes.grow(stroke, torch.tensor([0.2]))
     _figure("04_partial_convolution", _closing_hole(sheep, fifth), 1.0)
     square = F.pad(torch.ones(1, 1, 56, 64), [36, 28, 40, 32])
-    _figure("05_gated_convolution", _gates_and_lines(sheep, square), 1.0)
+    castle = photos.square(photos.load("chateaudechambord"), 128)
+    _figure("05_gated_convolution", _gates_and_lines(castle, square), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -129,7 +130,7 @@ def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         "rule, layer 2": known["encoder.1.conv"]["valid"],
         "a gate, layer 2": gate[:, best : best + 1],
     }
-    network, lines = zoo.load("coarse_to_fine"), sketch.edges(image) * hole
+    network, lines = zoo.load("coarse_to_fine_gan"), sketch.edges(image) * hole
     drawn = torch.where(lines == 1, 1.0, pictures.hatched(image, hole))
     made = {"a hole and lines": drawn}
     for name, value in maps.items():

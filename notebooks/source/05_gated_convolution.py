@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Gated convolution: learn what to trust
 #
-# ![A sheep with a hatched hole and lines drawn into it, a hard rule beside a soft gate of the same layer, and a fill without and with the lines](../assets/figures/05_gated_convolution.png)
+# ![A castle with a hatched hole and lines drawn into it, a hard rule beside a soft gate of the same layer, and a fill without and with the lines](../assets/figures/05_gated_convolution.png)
 #
 # By the end you will have built a layer that learns what to let through, a critic that
 # dislikes blur, and a fill that follows your pencil.
@@ -10,9 +10,9 @@
 # | | |
 # |---|---|
 # | **Goals** | derive gated convolution and prove your code equal to the library<br>read what trained gates know about the hole<br>measure what the gate buys, and what the hole's channel buys<br>train a generator against a critic, and weigh both sides of the bargain<br>steer a fill with a sketch |
-# | **Minutes** | read 30 · run 2 · practise 40 |
+# | **Minutes** | read 48 · run 2 · practise 40 |
 # | **Before you start** | lessons 01 to 04 |
-# | **Cost** | ci 60 s · laptop 90 s · gpu not measured |
+# | **Cost** | ci 50 s · laptop 90 s · gpu not measured |
 
 # %%
 import torch
@@ -798,7 +798,7 @@ def step(batch):
     critic.requires_grad_(False)
     _, deceived = judged(filled, image, hole)
     pixels = sum(pixel_loss(answer, image, hole) for answer in answers)
-    update(own, pixels + 0.5 * deceived)
+    update(own, pixels + 0.03 * deceived)
     return {"pixels": pixels, "critic": critic_loss, "generator": deceived}
 
 
@@ -824,7 +824,7 @@ view.still()
 # ## What the critic bought
 #
 # `coarse_to_fine_gan` began as `coarse_to_fine` and went on with the same loss plus
-# half of the critic's. We expect more detail, more error (detail in the wrong place
+# 0.03 of the critic's. We expect more detail, more error (detail in the wrong place
 # costs more than none), and a smaller VGG distance (lesson 02), which is measured on
 # ten of the photos.
 
@@ -850,27 +850,23 @@ for name, pictures in fills.items():
 
 # %%
 before, after = measured.values()
-cl.claim(
-    "detail: from under 10 % to over 90 %",
-    before["energy"] < 0.1 and (after["energy"] > 0.9),
-)
-cl.claim("over 1 dB of PSNR lost", before["PSNR"] - after["PSNR"] > 1)
-cl.claim("a fifth more hole L1", after["L1"] > 1.2 * before["L1"])
-cl.claim("and the VGG distance is worse, too", after["VGG"] > before["VGG"])
+cl.claim("detail: over 1.4 times as much", after["energy"] > 1.4 * before["energy"])
+cl.claim("a smaller VGG distance", after["VGG"] < before["VGG"])
+cl.claim("less PSNR, by under 0.2 dB", 0 < before["PSNR"] - after["PSNR"] < 0.2)
+cl.claim("hole L1 within 1 %", (after["L1"] / before["L1"] - 1).abs() < 0.01)
 
 # %%
-pick = torch.tensor([13, 6])
+pick = torch.tensor([13, 16])
 shown = {"hole": cl.pictures.hatched(photos[pick], holes[pick])}
 shown |= {name: pictures[pick] for name, pictures in fills.items()}
-cl.pictures.grid(shown | {"photo": photos[pick]})
+cl.pictures.grid(shown | {"photo": photos[pick]}, scale=2)
 
 # %% [markdown]
-# The *amount* of detail is right, the detail is not. It costs 1.7 dB and a fifth more
-# error, and even the VGG distance, which should reward texture, got worse. The
-# hedgehog's fill has grain now; the church has coloured stripes, which this critic took
-# for stone. It is a short and small training: 2,400 steps of 4 pictures. And gradient
-# energy is a symptom, no score (lesson 03): stripes have plenty. A critic is only as
-# good as its own training.
+# The bargain, small on both sides: 1.6 times the detail, still a tenth of the photos',
+# and 2 % less VGG distance, for 0.1 dB. A first training had given the critic a weight
+# of 0.5: the fills got *all* of the photos' gradient energy, as coloured stripes, lost
+# 1.7 dB, and their VGG distance rose by an eighth. Gradient energy is a symptom, no
+# score (lesson 03).
 #
 # ## A sketch
 #
@@ -880,7 +876,7 @@ cl.pictures.grid(shown | {"photo": photos[pick]})
 # the true edges are drawn in. Clear them and draw your own: what follows?
 
 # %%
-pad = cl.SketchPad("sheep").draw_edges()
+pad = cl.SketchPad("chateaudechambord").draw_edges()
 print(pad.shown["told"])
 pad
 
@@ -904,23 +900,27 @@ def edge_f1(filled, image, hole):
 # %%
 lines = cl.sketch.edges(photos)
 few = cl.sketch.some_lines(lines, 0.3, run.generator("few lines"))
-sketches = {"none": None, "some": few, "all": lines}
-found = {}
-for name, sketch in sketches.items():
-    pictures = cl.composite(two(photos, holes, sketch), photos, holes)
-    found[name] = l1(pictures, photos, holes).mean(), edge_f1(pictures, photos, holes)
-    print("lines {:4}: hole L1 {:.4f}, edge F1 {:.2f}".format(name, *found[name]))
+sketches, found = {"none": None, "some": few, "all": lines}, {}
+for (name, network), kind in product({"L1": two, "critic": against}.items(), sketches):
+    pictures = cl.composite(network(photos, holes, sketches[kind]), photos, holes)
+    found[name, kind] = (
+        l1(pictures, photos, holes).mean(),
+        edge_f1(pictures, photos, holes),
+    )
+    print(f"{name:6}, lines {kind:4}: hole L1 {found[name, kind][0]:.4f}", end=", ")
+    print(f"edge F1 {found[name, kind][1]:.2f}")
 
 # %%
-errors_of, scores = zip(*found.values(), strict=True)
-cl.claim("more lines, less error", list(errors_of) == sorted(errors_of, reverse=True))
-cl.claim("all lines: hole L1 over 8 % less", errors_of[2] < 0.92 * errors_of[0])
-cl.claim("edge F1 over a third higher", scores[2] > 4 / 3 * scores[0])
+for name in ("L1", "critic"):
+    error, score = zip(*(found[name, kind] for kind in sketches), strict=True)
+    cl.claim(f"{name}: the more lines, the less error", error[0] > error[1] > error[2])
+    cl.claim("all lines: hole L1 over 8 % less", error[2] < 0.92 * error[0])
+    cl.claim("edge F1 over a third higher", score[2] > 4 / 3 * score[0])
 
 # %% [markdown]
-# With all lines a ninth less error and half as good again an F1. It is no triumph of
-# filling: the sketch *is* knowledge of what was hidden, a condition that leaks the
-# truth by design. Compare it only with itself.
+# With all lines a ninth less error and a much better F1, for both networks. It is no
+# triumph of filling: the sketch *is* knowledge of what was hidden, a condition that
+# leaks the truth by design. Compare it only with itself.
 #
 # ## What we do not know
 #
@@ -929,9 +929,8 @@ cl.claim("edge F1 over a third higher", scores[2] > 4 / 3 * scores[0])
 #   (24 px, 300 steps). We found no rule for it.
 # - **Why the gated network minds another colour more.** We measured that it does, for
 #   one network, and did not look for the layer at fault.
-# - **What a longer adversarial training buys.** Ours is one run of 19 minutes on a CPU,
-#   with one weight for the critic. Whether steps, weight or critic is to blame for the
-#   stripes we did not try.
+# - **What a longer adversarial training buys.** Ours is one run of 15 minutes on a CPU,
+#   and we tried two weights of the critic, 0.5 and 0.03.
 # - **How it follows a hand.** Our sketches are Canny's. Yours are not.
 #
 # ## Exercises
@@ -1161,9 +1160,10 @@ adversarial_step = cl.check("05.4", adversarial_step)
 # window; one convolution computes both. What may gate must be in the input: where the
 # hole's colour is a legal colour, the hole as a channel matters far more than the gate,
 # which added about 1 % after 12,000 steps. Gates are soft and no guarantee: another
-# colour under the hole moved the gated network most. A second stage adds a little. A
-# critic with hinge loss and spectral norm brought back the amount of detail, not the
-# right detail, for a fifth more error. A sketch is a condition: lines in, lines out.
+# colour under the hole moved the gated network most. A second stage
+# adds a little. A critic with hinge loss and spectral norm bought some detail for some
+# PSNR. A sketch is a condition: lines in,
+# lines out.
 #
 # Next: copy from what is known, instead of inventing it.
 #
