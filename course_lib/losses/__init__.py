@@ -1,6 +1,10 @@
 """Losses of the course; each says what it averages over."""
 
-from course_lib.losses.adversarial import hinge_losses
+from course_lib.losses.adversarial import (
+    gradient_penalty,
+    hinge_losses,
+    wgan_losses,
+)
 from course_lib.losses.combined import (
     PARTIAL_CONVOLUTION_WEIGHTS,
     partial_convolution_loss,
@@ -29,6 +33,7 @@ __all__ = [
     "VggFeatures",
     "discount_weights",
     "features",
+    "gradient_penalty",
     "gram",
     "hinge_losses",
     "l1",
@@ -38,4 +43,5 @@ __all__ = [
     "torchvision_features",
     "total_variation",
     "vgg_distance",
+    "wgan_losses",
 ]
