@@ -102,6 +102,7 @@ def test_even_noise_becomes_a_small_still_and_always_the_same():
 def test_nothing_is_loaded_from_elsewhere(path):
     namespace = "http://www.w3.org/2000/svg"  # a name, no address that is asked
     text = path.read_text("utf-8").replace(namespace, "")
+    text = text.replace("url(#", "")  # a pattern of the same drawing
     for way in ("http:", "https:", "//cdn", "import ", "@import", "url(", "fetch("):
         assert way not in text, f"{path.name} has {way!r}"
 
