@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | derive gated convolution and prove your code equal to the library<br>read what trained gates know about the hole<br>measure what the gate buys, and what the hole's channel buys<br>train a generator against a critic, and weigh both sides of the bargain<br>steer a fill with a sketch |
-# | **Minutes** | read 48 · run 2 · practise 40 |
+# | **Minutes** | read 54 · run 2 · practise 40 |
 # | **Before you start** | lessons 01 to 04 |
 # | **Cost** | ci 50 s · laptop 90 s · gpu not measured |
 
@@ -28,7 +28,8 @@ run = cl.start("05")
 # Lesson 04's layer follows a rule: a window that knows anything is known. The rule is
 # hard, the same for all channels, blind to what the picture shows, and after some
 # layers it says "all known". Nor can it take a hint, such as a line that you draw.
-# Below it stands beside a layer that *learned* what to let through, on one photo.
+# Below it stands beside a layer that *learned* what to let through: on one photo, the
+# gate that tells the hole best.
 
 # %%
 from course_lib.widgets.gate_reading import record_gates
@@ -57,12 +58,13 @@ for name in ("encoder.1", "encoder.3"):
     print(f"{name}, in the hole: rule {rule:.0%} open", end=", ")
     print(f"gate {layer.strongest} {gate[inside].mean():.0%} open", end=", ")
     print(f"outside {gate[~inside].mean():.0%}")
-cl.claim("encoder.3: the rule is open everywhere", layers["encoder.3"].rule.all())
+cl.claim("encoder.3: the rule is open everywhere", layer.rule.all())
+cl.claim("its gate 39 tells the hole", layer.auc[layer.strongest] < 0.01)
 cl.pictures.grid(shown, rows=("rule", "a gate"))
 
 # %% [markdown]
-# The rule has nothing left to say; the gates still draw the hole. How does a layer
-# learn that, and is it worth it?
+# The rule has nothing left to say; this gate, the best of 88, still draws the hole. How
+# does a layer learn that, and is it worth it?
 #
 # ## By hand
 #
@@ -196,7 +198,8 @@ print("the last layer of the gated network:", type(gated.last).__name__)
 #
 # The layer reads no validity: if the gate shall know the hole, the hole must be among
 # the channels. Grey 0.5 under the hole is no substitute, for grey is also a colour. We
-# show two networks a photo with a grey patch, once as a hole, once as a thing.
+# show a photo with a grey patch, once as a hole, once as a thing, to a network without
+# that channel (untrained, for no weights could help) and to `gated_unet`.
 
 # %%
 torch.manual_seed(run.seed)
@@ -204,11 +207,12 @@ blind = cl.networks.UNet(cl.layers.GatedConv2d, (8, 16), (5, 3), sees_hole=False
 blind.eval().requires_grad_(False)
 patched = torch.where(hole == 1, 0.5, photo)
 moves = {}
-for name, network in {"blind": blind, "told": gated}.items():
+for name, network in {"no channel": blind, "gated": gated}.items():
     answers = [network(patched, some) for some in (hole, torch.zeros_like(hole))]
     moves[name] = 255 * (answers[0] - answers[1]).abs().mean()
     print(f"{name}: hole or grey thing, the answers differ by {moves[name]:.1f} of 255")
-cl.claim("who is not told can only guess", moves["blind"] == 0 and moves["told"] > 1)
+cl.claim("no channel: one answer for both", moves["no channel"] == 0)
+cl.claim("gated: two answers", moves["gated"] > 1)
 
 # %% [markdown]
 # ## Look inside: gates
@@ -231,8 +235,8 @@ for name in ("encoder.0", "encoder.3", "decoder.3"):
 
 # %% [markdown]
 # One photo proves little. Over ten photos, each with another hole of 20 to 30 %: how
-# many channels tell the hole (mean AUC above 0.9 or under 0.1), how many gates are soft
-# (0.1 to 0.9), and what does the rule say?
+# many channels tell the hole (mean AUC above 0.9 or under 0.1), how well does the best
+# (1 − AUC, if it shuts), how many gates are soft (0.1 to 0.9), what does the rule say?
 
 # %%
 photos = cl.photos.squares("evaluation", 128)
@@ -245,29 +249,32 @@ for k in range(10):
         found.setdefault(layer.name, []).append(layer)
 
 # %%
-print("           channels  tell   soft  gate in, out  rule in")
-soft, tell, rule = {}, {}, {}
+print("           channels  tell  best  soft  rule in")
+soft, tell, best, rule = {}, {}, {}, {}
 for name, seen in found.items():
     area = torch.stack([layer.auc for layer in seen]).nanmean(0)
-    tell[name] = ((area - 0.5).abs() > 0.4).sum().item()
+    sure = 0.5 + (area - 0.5).abs()
+    tell[name], best[name] = (sure > 0.9).sum().item(), sure.max()
     gates = torch.cat([layer.gate.flatten(1) for layer in seen], 1)
     missing = torch.cat([layer.hole.flatten() for layer in seen]) == 1
     rule[name] = torch.cat([layer.rule.flatten() for layer in seen])[missing].mean()
     soft[name] = ((gates > 0.1) & (gates < 0.9)).float().mean()
-    row = gates[:, missing].mean(), gates[:, ~missing].mean(), rule[name]
-    print(f"{name:11}{len(area):8}{tell[name]:6}{soft[name]:7.0%}", end="  ")
-    print("  {:.2f}  {:.2f}{:9.0%}".format(*row))
+    print(f"{name:11}{len(area):8}{tell[name]:6}{best[name]:6.2f}", end="")
+    print(f"{soft[name]:6.0%}{rule[name]:9.0%}")
 
 # %% [markdown]
 # The first layer knows the hole: 19 of 24 gates tell it, 16 of those by shutting there.
-# In the middle no gate does, on average: each sees rim and hole and photo at once, and
-# the rule has nothing left to say. The skips bring the hole back to the decoder.
+# In the four deepest layers, where a place stands for 8 to 32 px, none passes 0.9 over
+# ten photos, though the best come near. The rule says nothing there. The last two
+# layers, which get the early features too, tell the hole again.
 
 # %%
 most = tell["encoder.0"] / len(found["encoder.0"][0].auc)
 cl.claim("first layer: over two thirds of the gates tell the hole", most > 2 / 3)
 middle = [f"encoder.{k}" for k in (3, 4)] + ["decoder.0", "decoder.1"]
 cl.claim("the four deepest: not one does", sum(tell[n] for n in middle) == 0)
+cl.claim("but the best pass 0.8 in each", min(best[n] for n in middle) > 0.8)
+cl.claim("the last two: some do", tell["decoder.2"] > 0 and tell["decoder.3"] > 0)
 cl.claim("there the rule says: all known", all(rule[n] == 1 for n in middle))
 cl.claim("in every layer over a tenth are soft", min(soft.values()) > 0.1)
 
@@ -294,7 +301,7 @@ cl.claim("each step inward shuts them further", falls == sorted(falls, reverse=T
 # %% [markdown]
 # The rule would call all of this known up to 3 px inside. The gates begin to shut
 # before the rim and are about half shut at it: a slope where the rule has a step. But
-# they stop at 0.27. Some of whatever lies under the hole passes.
+# they stop at 0.27. Some of the colour that hides the hole passes.
 #
 # ## Is it better?
 #
@@ -323,6 +330,12 @@ cl.claim("gated has the least mean error", mean["gated"] == min(mean.values()))
 told, gate = 1 - mean["told"] / mean["blind"], 1 - mean["gated"] / mean["told"]
 print(f"the channel gains {told:.1%} over blind, the gate {gate:.1%} more")
 cl.claim("the channel gains four times as much as the gate", told > 4 * gate)
+by_size = gain.mean(1)
+cl.claim("to 10 % missing: the gate gains over 3 %", by_size[0] > 0.03)
+cl.claim("above 40 %: nothing", by_size[4:].abs().max() < 0.002)
+cl.claim(
+    "partial is level with told", (mean["partial"] / mean["told"] - 1).abs() < 0.01
+)
 l1 = cl.evaluation.hole_l1
 
 # %%
@@ -331,9 +344,9 @@ same = (live - rows["gated"][2, 0]).abs() < 6e-5
 cl.claim("measured here, 20 to 30 % without border: as on the card", same)
 
 # %% [markdown]
-# One network of each kind. Being told the hole is worth about 5 %, the gate 1 % more: 3
-# % where little is missing, nothing above 40 %. PSNR says the same: 18.33 to 18.38 dB.
-# Partial convolution is level again.
+# One network of each kind, one seed. Being told the hole is worth about 5 %, the gate 1
+# % more: 3 % where little is missing, nothing above 40 %. PSNR says the same: 18.33 to
+# 18.38 dB. Partial convolution is level again.
 
 # %% [markdown]
 # ## Experiment 1: the channel or the gate?
@@ -341,7 +354,8 @@ cl.claim("measured here, 20 to 30 % without border: as on the card", same)
 # Now small networks of equal size, three seeds each: plain and gated layers, with and
 # without the hole as a channel. First on *fields*, smooth random pictures around 0,
 # with 0 under the hole: there the hole's colour is the most ordinary one. Then on
-# photos, in lesson 04's small U-Net.
+# photos, in lesson 04's small U-Net, with partial convolution as well. Before you run
+# it: who wins, and by how much?
 
 
 # %%
@@ -407,6 +421,8 @@ def compare(task, kinds, make, training, test, steps):
             network = train(make(layer, told), seed, *training, steps)
             found.append(l1(network(*test), *test).mean())
         errors[task, layer, told] = torch.stack(found)
+        row = "  ".join(f"{error:.3f}" for error in found)
+        print(f"{task}, {layer:7} {'told' if told else '':4}: hole L1 {row}")
 
 
 # %%
@@ -421,7 +437,7 @@ def small_field(layer, told):
     return Small(convs[layer], told, 8 if layer == "gated" else 11)
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 kinds = [*product(("plain", "gated"), (False, True))]
 draw = run.generator("fields")
 training, test = (
@@ -437,7 +453,7 @@ def small_unet(layer, told):
     return cl.networks.UNet(convs[layer], channels, (5, 3, 3), told)
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 draw, crops = run.generator("small"), cl.photos.collection("train", limit=48)
 ratios = 0.02 + 0.57 * torch.rand(512, generator=draw)
 grown = cl.holes.grow(cl.holes.strokes(512, 32, draw), ratios)
@@ -471,24 +487,25 @@ for task, expected in gate_gains.items():
         name = f"{task}, told, seed {seed}: the gate gains"
         cl.close(name, gate[seed], expected[seed], 0.06)
     cl.claim(f"{task}: on average by under 6 %, either way", gate.mean().abs() < 0.06)
-rivals = [found for key, found in errors.items() if key[0] == "photos"]
-ahead = rivals.pop() < torch.stack(rivals).amin(0)  # partial was the last
-cl.claim("photos: partial is ahead of the others on each seed", ahead.all())
+ours = errors["photos", "partial", False]
+rivals = torch.stack([errors["photos", *kind] for kind in kinds[:3]]).amin(0)
+cl.claim("photos: partial is over 5 % ahead on each seed", (ours < 0.95 * rivals).all())
 told = gain("photos", ("plain", True), ("plain", False))
-cl.claim("photos: the channel gains under 4 %", told.mean() < 0.04)
+cl.claim("photos: the channel gains under 3 % on each seed", told.max() < 0.03)
 
 # %% [markdown]
 # On fields the channel is what counts; whether there is a gate hardly matters. On
-# photos exactly 0.5, without any grain, is rare: a network finds the hole by itself,
-# and in 150 steps neither channel nor gate helps, while partial convolution, which need
-# not learn what to leave out, is a tenth ahead. So a gate is no quick win. It is a
-# place for what the rule cannot take: a soft rim, a sketch.
+# photos neither helps in 150 steps: told was even a little behind (after 12,000 steps
+# it led by 5 %). Partial convolution, which has no gate to learn, is a tenth ahead. So
+# a gate is no quick win. It is a place for what the rule cannot take: a soft rim, a
+# sketch.
 
 # %% [markdown]
 # ## Experiment 2: another colour under the hole
 #
 # Partial convolution moved by exactly 0. A gate may close, but nothing forces it to. We
-# hide the holes by other colours than the 0.5 of the training.
+# hide the holes by other colours than the 0.5 of the training. Guess first: does
+# `gated` move less than `told`?
 
 # %%
 noise = torch.rand(photos.shape, generator=run.generator("fill"))
@@ -507,18 +524,20 @@ for colour in ("0.4", "white", "noise"):
     print(f"gated {row[1]:5.1f}, partial {row[2]:.0f}")
 more = all(change["gated", k] > change["told", k] for k in ("0.4", "white", "noise"))
 cl.claim("gated moves more than told, for each colour", more)
+still = all(change["partial", k] == 0 for k in ("0.4", "white", "noise"))
+cl.claim("partial: by exactly 0", still)
 
 # %% [markdown]
 # We had expected the gates to protect it. They do not: the gated network moves *more*
-# than the plain one. It always saw 0.5 there, as `told` did, so nothing taught its
-# gates to shut out anything else. Only a rule gives a guarantee.
+# than the plain one. Training always put 0.5 there, and never asked it to shut out
+# another colour. Only a rule gives a guarantee.
 #
 # ## Holes drawn by hand
 #
 # The same paper brought the brush strokes of lesson 01: random walks that zigzag. Here
 # is the released generator in short, but without its mirroring. The
 # [code](https://github.com/JiahuiYu/generative_inpainting/blob/3a53243/inpaint_ops.py)
-# and ports of it hold three slips, easy to make.
+# and ports of it hold two slips, easy to make, and a number to know.
 
 # %%
 from math import hypot, pi
@@ -574,10 +593,11 @@ for name, some in {"as drawn": drawn, "mirrored": mirrored}.items():
     print(f"1. {name}: {right[name]:.0%} of the hole in the right half")
 
 # %%
-for name, walks_in in {"right": None, "swapped": (192, 64)}.items():
+part = {}
+for name, walks_in in {"kept": None, "swapped": (192, 64)}.items():
     wide = strokes((64, 192), draw, (3, 10), walks_in)
-    part = wide[..., 64:].sum() / wide.sum()
-    print(f"2. 64 x 192 px, sides {name}: {part:.0%} of it in the right two thirds")
+    part[name] = wide[..., 64:].sum() / wide.sum()
+    print(f"2. 64 x 192 px, sides {name}: {part[name]:.0%} in two thirds of the width")
 
 # %%
 missing = {}
@@ -586,6 +606,7 @@ for case in ((256, 12, 40), (64, 12, 40), (64, 3, 10)):
     missing[case] = strokes((size, size), draw, brush).mean()
     print("3. {} px, brush {} to {} px:".format(*case), f"{missing[case]:.0%} missing")
 cl.claim("1. most of it lies right", right["as drawn"] > 0.6)
+cl.claim("2. swapped: under a third there", part["swapped"] < 1 / 3 < part["kept"])
 cl.claim(
     "3. over twice as much at 64 px", missing[64, 12, 40] > 2 * missing[256, 12, 40]
 )
@@ -598,10 +619,10 @@ cl.claim(
 # ## Two stages
 #
 # The paper's generator fills twice. The *coarse* stage sees the hidden picture and
-# validity. The *fine* stage sees only the picture with the coarse fill in it. Each
-# halves the picture twice, looks far by dilation, and is held to the photo by L1. What
-# does the second stage add? Our `coarse_to_fine` is a half as wide, and has no
-# attention (lesson 06).
+# validity. The *fine* stage sees only the picture with the coarse fill in it; as
+# published, it is not told where that is. Each halves the picture twice, looks far by
+# dilation (kernels with gaps), and is held to the photo by L1. What does the second
+# stage add? Our `coarse_to_fine` is half as wide, and has no attention (lesson 06).
 
 # %%
 two = cl.zoo.load("coarse_to_fine")
@@ -622,6 +643,8 @@ for name, pictures in filled.items():
     print(f"{kept[name]:.1%} of the photos' gradient energy")
 cl.claim("the second stage lowers the error", rough["fine"] < rough["coarse"])
 cl.claim("and adds detail", kept["fine"] > kept["coarse"])
+print(f"gated_unet, one stage: hole L1 {live:.4f}")
+cl.claim("the U-Net has less error still", live < rough["fine"])
 
 # %%
 pick = torch.tensor([12, 8])
@@ -630,13 +653,15 @@ shown |= {name: pictures[pick] for name, pictures in filled.items()}
 cl.pictures.grid(shown | {"photo": photos[pick]})
 
 # %% [markdown]
-# 2 % less error and a little more detail, but both are blurred.
+# 2 % less error and a little more detail, but both are blurred. The larger and longer
+# trained U-Net has less error still: two stages win nothing by themselves.
 #
 # ## Against blur
 #
 # L1 asks for the middle of all answers (lesson 03), and the middle of many edges is a
 # blur. A second network can object: a *critic* that learns to tell fills from photos,
-# while the generator learns to be taken for one. The **hinge loss** leaves a score
+# while the generator learns to be taken for one. (Papers say *discriminator*, and
+# *generative adversarial network*, GAN, for both.) The **hinge loss** leaves a score
 # alone once it is on the right side by 1:
 #
 # $$L_D = \tfrac12\,\overline{\max(0, 1 - D(real))} + \tfrac12\,\overline{\max(0, 1 +
@@ -665,8 +690,9 @@ print("the critic's losses end at scores of 1 and -1; the generator's never ends
 plt.show()
 
 # %% [markdown]
-# `PatchCritic` is a few 5 × 5 convolutions of stride 2, and every number of its last
-# map is a score. How much of the picture does each see? We ask its gradient.
+# `PatchCritic`, the paper's SN-PatchGAN, is a few 5 × 5 convolutions of stride 2, and
+# every number of its last map is a score. How much of the picture does each see? We ask
+# its gradient.
 
 # %%
 for size in (64, 128, 256):
@@ -684,10 +710,11 @@ for size in (64, 128, 256):
 # So "patch" is modest: each score sees nearly the whole picture. Only what it is
 # centred on differs.
 #
-# A critic that may grow without bound can shout: its gradient grows, and the generator
-# follows noise. **Spectral norm** divides each kernel by its largest singular value.
-# Two critics, one with and one without, learn to tell photos from their smoothed
-# selves, for the same 40 steps. What are their largest singular values then?
+# Nothing bounds a critic's scores, nor their gradient. **Spectral norm** does: it
+# divides each kernel, as a matrix, by its largest *singular value*, the most that it
+# stretches any input; each call estimates that a little better. Critics with and
+# without it, three seeds, learn to tell photos from their smoothed selves in 40 steps.
+# What is the largest singular value of any kernel, before and after?
 
 # %%
 draw = run.generator("norm")
@@ -696,18 +723,20 @@ some, none = some.split(8), torch.zeros(8, 1, 32, 32)
 
 
 def largest(critic):
-    """The largest singular value of each kernel, as (outputs, all inputs)."""
-    critic(some[0], none)  # spectral norm follows a changed weight call by call
+    """The largest singular value of the kernels, each as (outputs, all inputs)."""
+    for _ in range(20):  # spectral norm follows a changed weight call by call
+        critic(some[0], none)
     kernels = [k.weight.detach() for k in critic.layers if hasattr(k, "weight")]
-    return [torch.linalg.matrix_norm(k.flatten(1), 2).item() for k in kernels]
+    return max(torch.linalg.matrix_norm(k.flatten(1), 2).item() for k in kernels)
 
 
-# %%
-found = {}
-for normalised in (True, False):
-    torch.manual_seed(run.seed)
+# %% tags=["nbval-ignore-output"]
+found = {True: [], False: []}
+for normalised, seed in product(found, range(3)):
+    torch.manual_seed(seed)
     critic = cl.networks.PatchCritic(32, width=8, normalised=normalised)
     optimizer = torch.optim.Adam(critic.parameters(), lr=2e-3, betas=(0.5, 0.999))
+    before = largest(critic)
     for k in range(40):
         sharp = some[k % 8]
         pair = critic(sharp, none), critic(F.avg_pool2d(sharp, 3, 1, 1), none)
@@ -715,15 +744,24 @@ for normalised in (True, False):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found[normalised] = [largest(critic) for _ in range(20)][-1]
-cl.close("with spectral norm, the largest of all", max(found[True]), 1, 0.02)
-cl.claim("without: over 2", max(found[False]) > 2)
+    found[normalised].append((before, largest(critic)))
+    words = "with" if normalised else "without"
+    print(f"{words:7} spectral norm: {before:.2f}, then {found[normalised][-1][1]:.2f}")
+
+# %%
+for seed, (_, after) in enumerate(found[True]):
+    cl.close(f"with spectral norm, seed {seed}: the largest", after, 1, 0.02)
+grown = all(before < 1 and after > 4 for before, after in found[False])
+cl.claim("without: from under 1 to over 4, on each seed", grown)
 
 # %% [markdown]
 # ## A step for two
 #
-# Many ports score the fill once, step the critic, and then use the same graph for the
-# generator. PyTorch stops them:
+# Code from the days of older PyTorch
+# ([one](https://github.com/daa233/generative-inpainting-pytorch/blob/c6cdaea/train.py),
+# [another](https://github.com/knazeri/edge-connect/blob/3142579/src/models.py)) scores
+# the fill for both losses, steps the critic, and then goes back through the generator's
+# score. Today PyTorch stops it:
 
 # %%
 torch.manual_seed(run.seed)
@@ -733,9 +771,11 @@ its = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.5, 0.999))
 
 # %%
 image, gap = (F.interpolate(part, run.size) for part in (photo, hole))
-fake = critic(cl.composite(generator(image, gap), image, gap), gap)
-critic_loss, generator_loss = cl.losses.hinge_losses(critic(image, gap), fake)
-critic_loss.backward(retain_graph=True)
+filled_in = cl.composite(generator(image, gap), image, gap)
+real, fake = critic(image, gap), critic(filled_in.detach(), gap)
+critic_loss, _ = cl.losses.hinge_losses(real, fake)
+_, generator_loss = cl.losses.hinge_losses(real, critic(filled_in, gap))
+critic_loss.backward()
 its.step()
 try:
     generator_loss.backward()
@@ -749,7 +789,8 @@ except RuntimeError as error:
 # judges again.
 #
 # Beside the shipped networks we train these two small ones. `ci` takes 4 steps, enough
-# to see that it runs; `laptop` takes 200.
+# to see that it runs; `laptop` takes 200. Read the critic's loss: at 1 it gives all
+# scores near 0 and cannot tell; at 0 it has won.
 
 # %%
 accelerator = cl.training.accelerator(run)
@@ -826,8 +867,7 @@ view.still()
 #
 # `coarse_to_fine_gan` began as `coarse_to_fine` and went on with the same loss plus
 # 0.03 of the critic's. We expect more detail, more error (detail in the wrong place
-# costs more than none), and a smaller VGG distance (lesson 02), which is measured on
-# ten of the photos.
+# costs more than none), and a smaller VGG distance (lesson 02; on ten of the photos).
 
 # %%
 name = "coarse_to_fine_gan"
@@ -864,10 +904,10 @@ cl.pictures.grid(shown | {"photo": photos[pick]}, scale=2)
 
 # %% [markdown]
 # The bargain, small on both sides: 1.6 times the detail, still a tenth of the photos',
-# and 2 % less VGG distance, for 0.1 dB. A first training had given the critic a weight
-# of 0.5: the fills got *all* of the photos' gradient energy, as coloured stripes, lost
-# 1.7 dB, and their VGG distance rose by an eighth. Gradient energy is a symptom, no
-# score (lesson 03).
+# and 2 % less VGG distance, for 0.1 dB; L1 stayed level. A first training had given the
+# critic a weight of 0.5: the fills got *all* of the photos' gradient energy, as
+# coloured stripes, lost 1.7 dB, and their VGG distance rose by an eighth. Gradient
+# energy is a symptom, no score (lesson 03).
 #
 # ## A sketch
 #
@@ -902,29 +942,46 @@ def edge_f1(filled, true, hole):
 lines = cl.sketch.edges(photos)
 few = cl.sketch.some_lines(lines, 0.3, run.generator("few lines"))
 sketches, found = {"none": None, "some": few, "all": lines}, {}
-for (name, network), kind in product({"L1": two, "critic": against}.items(), sketches):
+rivals = {"L1": two, "with a critic": against}
+for (name, network), kind in product(rivals.items(), sketches):
     pictures = cl.composite(network(photos, holes, sketches[kind]), photos, holes)
     error, score = l1(pictures, photos, holes).mean(), edge_f1(pictures, lines, holes)
-    print(f"{name:6}, lines {kind:4}: hole L1 {error:.4f}, edge F1 {score:.2f}")
+    print(f"{name:13}, lines {kind:4}: hole L1 {error:.4f}, edge F1 {score:.2f}")
     found[name, kind] = error, score
 
 # %%
-for name in ("L1", "critic"):
+for name in rivals:
     error, score = zip(*(found[name, kind] for kind in sketches), strict=True)
     cl.claim(f"{name}: the more lines, the less error", error[0] > error[1] > error[2])
     cl.claim("all lines: hole L1 over 8 % less", error[2] < 0.92 * error[0])
     cl.claim("edge F1 over a third higher", score[2] > 4 / 3 * score[0])
 
+# %%
+wrong = lines.roll(1, 0)
+led = cl.composite(two(photos, holes, wrong), photos, holes)
+alone, obeyed = (edge_f1(fill, wrong, holes) for fill in (filled["fine"], led))
+print(f"edge F1 to another photo's lines: {alone:.2f} without, {obeyed:.2f} with them")
+error = l1(led, photos, holes).mean()
+print(f"hole L1 with them {error:.4f}")
+cl.claim("it follows wrong lines too", obeyed > 1.3 * alone)
+cl.claim("and pays for it", error > found["L1", "none"][0])
+
 # %% [markdown]
-# With all lines a ninth less error and a much better F1, for both networks. It is no
-# triumph of filling: the sketch *is* knowledge of what was hidden, a condition that
-# leaks the truth by design. Compare it only with itself.
+# With all lines a ninth less error and a much better F1, for both networks; with
+# another photo's lines it follows those. The fills stay soft: a line gets an edge, no
+# texture. And it is no triumph of filling: the sketch *is* knowledge of what was
+# hidden, a condition that leaks the truth by design. Compare it only with itself.
 #
 # ## What we do not know
 #
 # - **When the gate itself wins.** In our trials with small networks on fields it was 6
 #   to 12 % ahead (three seeds, 32 px, 250 steps) and between 5 % behind and 1 % ahead
 #   (24 px, 300 steps). We found no rule for it.
+# - **Why the channel counts on fields.** With 4 under the hole, a value that fields
+#   hardly reach, it still gained 12 to 18 % (plain, three seeds): the ordinary colour
+#   is a part of the reason at most.
+# - **What is the critic's alone.** We did not take the same 1,800 steps without it
+#   (with it they took 15 minutes); they might add detail too.
 # - **Why the gated network minds another colour more.** We measured that it does, for
 #   one network, and did not look for the layer at fault.
 # - **What a longer adversarial training buys.** Ours is one run of 15 minutes on a CPU,
@@ -1061,11 +1118,10 @@ gate_auc = cl.check("05.3", gate_auc)
 #
 # *Stretch · difficulty 3 of 3 · 15 minutes*
 #
-# Well-known ports of published code stop here with a `RuntimeError`: *one of the
-# variables needed for gradient computation has been modified by an inplace operation*.
-# They score the fill once, use that graph for both losses, and step the critic between
-# them. Write the step that does it right. The check takes two of them, and looks at the
-# weights, gradients and flags that they leave behind.
+# The code above stopped with a `RuntimeError`: *one of the variables needed for
+# gradient computation has been modified by an inplace operation*. Write the step that
+# does it right. The check takes two of them, and looks at the weights, gradients and
+# flags that they leave behind.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1155,13 +1211,12 @@ adversarial_step = cl.check("05.4", adversarial_step)
 # ## Summary
 #
 # A gated convolution multiplies each feature by a sigmoid that is learned from the same
-# window; one convolution computes both. What may gate must be in the input: where the
-# hole's colour is a legal colour, the hole as a channel matters far more than the gate,
-# which added about 1 % after 12,000 steps. Gates are soft and no guarantee: another
-# colour under the hole moved the gated network most. A second stage
-# adds a little. A critic with hinge loss and spectral norm bought some detail for some
-# PSNR. A sketch is a condition: lines in,
-# lines out.
+# window; one convolution computes both. What may gate must be in the input: on fields,
+# and on photos after 12,000 steps, the hole as a channel mattered far more than the
+# gate, which added about 1 %. Gates are soft and no guarantee: another colour under the
+# hole moved the gated network most. A second stage adds a little. Training on against a
+# critic with hinge loss and spectral norm gave some detail for some PSNR. A sketch is a
+# condition: lines in, lines out.
 #
 # Next: copy from what is known, instead of inventing it.
 #
