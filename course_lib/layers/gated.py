@@ -39,7 +39,7 @@ class GatedConv2d(nn.Conv2d):
         super().__init__(
             in_channels, both, kernel_size, stride, padding, dilation, bias=bias
         )
-        self.out_channels = out_channels
+        self.out_channels = out_channels  # what comes out; the weight has twice these
         self.activation = nn.ELU() if activation is None else activation
 
     def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -73,7 +73,7 @@ class GatedConv3d(nn.Conv3d):
         super().__init__(
             in_channels, both, kernel_size, stride, padding, dilation, bias=bias
         )
-        self.out_channels = out_channels
+        self.out_channels = out_channels  # what comes out; the weight has twice these
         self.activation = nn.ELU() if activation is None else activation
 
     def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:  # type: ignore[override]

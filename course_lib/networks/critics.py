@@ -16,7 +16,8 @@ class PatchCritic(nn.Module):
     places are left (6 convolutions at 256 pixels as published, 4 at 64). ``width``:
     channels of the first convolution; 2, then 4 times as many follow. ``guided``: a
     sketch is a further input channel. ``normalised``: spectral norm on every
-    convolution, which keeps its largest singular value at 1.
+    convolution, which keeps its largest singular value near 1: torch follows a changed
+    weight by one power iteration a call, and only in training mode.
 
     Yu et al. 2019, section 3.3. The published code ends in a leaky ReLU; this one in
     the plain score, so that minus one is as easy to reach as plus one.
