@@ -117,7 +117,7 @@ LESSONS = {
             "gated_convolution",
             "Gated convolution",
             "a layer that learns what to trust, a critic, a fill that follows a sketch",
-            minutes=90,
+            minutes=100,
             seconds=90,
             ci=Budget(steps=4, batch=4, size=32),
             laptop=Budget(steps=200, batch=4, size=64),

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | derive gated convolution and prove your code equal to the library<br>read what trained gates know about the hole<br>measure what the gate buys, and what the hole's channel buys<br>train a generator against a critic, and weigh both sides of the bargain<br>steer a fill with a sketch |
-# | **Minutes** | read 54 · run 2 · practise 40 |
+# | **Minutes** | read 58 · run 2 · practise 40 |
 # | **Before you start** | lessons 01 to 04 |
 # | **Cost** | ci 70 s · laptop 90 s · gpu not measured |
 
