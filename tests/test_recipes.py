@@ -166,16 +166,16 @@ def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
     assert torch.equal(weights(again), weights(first))
 
 
-def test_guided_batches_bring_sketches_half_of_them_empty_others_thinned():
+def test_guided_batches_bring_sketches_a_third_of_them_empty_others_thinned():
     stream = runs.training_batches(
-        Budget(1, 40, 32), torch.Generator().manual_seed(0), guided=True
+        Budget(1, 60, 32), torch.Generator().manual_seed(0), guided=True
     )
     image, _, drawn = next(stream)
     lines = sketch.edges(image)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert (drawn <= lines).all()
     left = drawn.sum((1, 2, 3)) / lines.sum((1, 2, 3)).clamp(min=1)
-    assert 0.3 < (left == 0).float().mean() < 0.7
+    assert 0.2 < (left == 0).float().mean() < 0.47
     assert ((left > 0) & (left < 1)).any()
 
 
@@ -221,11 +221,10 @@ def test_the_adversarial_training_moves_both_and_resumes_exactly(monkeypatch):
 
 def test_a_critic_that_does_not_care_leaves_l1_alone(monkeypatch):
     """With weight 0 the generator learns what ``train_fill`` teaches it."""
-    monkeypatch.setattr(runs, "ADVERSARIAL", 0.0)
     betas = {"betas": (0.5, 0.999)}
     plain, versed = guided(), guided()
     with_critic = runs.train_against_critic(
-        versed, "critic", (Budget(1, 2, 16),), rate=1e-3
+        versed, "critic", (Budget(1, 2, 16),), rate=1e-3, weight=0.0
     )
     prepare = runs._Run.prepare
     monkeypatch.setattr(runs, "_initialise", lambda _: None)

@@ -33,7 +33,7 @@ def train_fill(
 
     The loss is the mean error in the hole, each picture counting the same however
     small its hole, plus the mean error of all pixels. Where a network has two stages,
-    both are held to it; where a sketch guides it, half of the pictures bring one.
+    both are held to it; where a sketch guides it, two of three pictures bring one.
     """
     run = _Run(name, stages, seed)
     _initialise(network)
@@ -56,12 +56,14 @@ def train_against_critic(
     stages: tuple[Budget, ...],
     *,
     rate: float,
+    weight: float = ADVERSARIAL,
     seed: int = 0,
 ) -> training.History:
     """Train a network further: L1 as before, and a patch critic to be deceived.
 
     In each step first the critic learns, from the composite without its graph; then
-    the generator, from what the critic says now. One critic for all stages, which must
+    the generator, from what the critic says now, which counts ``weight`` times; with 0
+    the critic looks on, and all else is the same. One critic for all stages, which must
     share their picture size. Resumable.
     """
     run = _Run(name, stages, seed)
@@ -86,7 +88,7 @@ def train_against_critic(
             fake = critic(filled, hole, *sketches).float()
         _, deceived = hinge_losses(real.detach(), fake)
         loss, inside = _fill_loss(predictions, batch)
-        run.update(own, own_schedule, loss + ADVERSARIAL * deceived)
+        run.update(own, own_schedule, loss + weight * deceived)
         return {
             "critic": judged.detach(),
             "generator": deceived.detach(),
@@ -188,7 +190,7 @@ def training_batches(
 
 
 def partly_drawn(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Sketches to train with: half are empty, of the others a share of the lines.
+    """Sketches to train with: a third are empty, the others a share of the lines.
 
     Without the empty ones a network needs a sketch; without the shares it expects
     every line of the photo, and a hand draws few.
@@ -196,7 +198,7 @@ def partly_drawn(image: Tensor, generator: torch.Generator) -> Tensor:
     drawn = sketch.edges(image)
     for k in range(len(drawn)):
         none, share = torch.rand(2, generator=generator).tolist()
-        share = 0.0 if none < 0.5 else 0.2 + 0.8 * share
+        share = 0.0 if none < 1 / 3 else 0.3 + 0.7 * share
         drawn[k : k + 1] = sketch.some_lines(drawn[k : k + 1], share, generator)
     return drawn
 

@@ -16,9 +16,9 @@ from course_lib.session import Budget
 BUDGET = (Budget(8_000, 16, 64), Budget(4_000, 8, 128))  # every U-Net of the course
 RATE = 2e-3
 GATED_CHANNELS = [24, 40, 72, 88, 96]  # with gates .3 % fewer parameters than plain
-GUIDED_BUDGET = (Budget(5_000, 8, 64), Budget(1_500, 4, 128))
+GUIDED_BUDGET = (Budget(9_000, 8, 64), Budget(2_500, 4, 128))
 GUIDED = {"width": 12, "dilations": [1, 2, 4, 8], "guided": True}
-CRITIC_BUDGET = (Budget(1_800, 4, 128),)
+CRITIC_BUDGET = (Budget(2_400, 4, 128),)
 CRITIC_RATE = 2e-4
 
 
@@ -57,21 +57,44 @@ def coarse_to_fine() -> None:
 
 def coarse_to_fine_gan() -> None:
     """The same network trained further against a patch critic."""
-    name, plan = "coarse_to_fine_gan", zoo.card("coarse_to_fine")["network"]
+    _against_critic("coarse_to_fine_gan", runs.ADVERSARIAL)
+
+
+def coarse_to_fine_longer() -> None:
+    """The control of that: trained as long, with a critic whose word counts nothing."""
+    _against_critic("coarse_to_fine_longer", 0.0)
+
+
+def _against_critic(name: str, weight: float) -> None:
+    plan = zoo.card("coarse_to_fine")["network"]
     network = cast(CoarseToFine, zoo.load("coarse_to_fine").requires_grad_(True))
-    history = runs.train_against_critic(network, name, CRITIC_BUDGET, rate=CRITIC_RATE)
+    history = runs.train_against_critic(
+        network, name, CRITIC_BUDGET, rate=CRITIC_RATE, weight=weight
+    )
     facts = {
         "begins": f"coarse_to_fine {zoo.card('coarse_to_fine')['sha256'][:12]}",
-        "loss": f"{_FILL} for both stages, + {runs.ADVERSARIAL} critic's hinge loss",
+        "loss": f"{_FILL} for both stages, + {weight} critic's hinge loss",
         "rate": f"Adam {CRITIC_RATE}, betas (.5, .999), one cosine down to 2 %; both",
         "sketch": _SKETCH,
+        "curves": _curves(history),
     }
     _keep(network, name, plan, history, CRITIC_BUDGET, facts)
 
 
+def _curves(history: training.History, points: int = 60) -> dict[str, list[float]]:
+    """What happened: every loss, as the means of so many equal parts of the steps."""
+    return {
+        name: [
+            round(float(part.mean()), 4)
+            for part in torch.tensor(values).tensor_split(points)
+        ]
+        for name, values in history.losses.items()
+    }
+
+
 _FILL = "L1: mean of the hole, each picture the same, + mean of all pixels"
 _SKETCH = (
-    "Canny's edges in the hole; none at all for half, a share of them for the rest"
+    "Canny's edges in the hole; none at all for a third, a share of them for the rest"
 )
 
 
@@ -147,4 +170,5 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     gated_unet,
     coarse_to_fine,
     coarse_to_fine_gan,
+    coarse_to_fine_longer,
 )
