@@ -1,4 +1,4 @@
-"""What an image and a hole are: the checks and the two operations all code shares.
+"""What an image and a hole are: the checks and the operations all code shares.
 
 - image: float tensor ``(N, 3, H, W)``, values in ``[0, 1]``.
 - hole: float tensor ``(N, 1, H, W)``, **1 = missing**, 0 = known, nothing between.
@@ -105,6 +105,22 @@ def check_prediction(prediction: Tensor, image: Tensor, hole: Tensor) -> None:
             f"({image.shape[0]}, 1, {image.shape[-2]}, {image.shape[-1]}); make it at "
             "that size, or use holes.resize"
         )
+
+
+def sketch_in_hole(sketch: Tensor | None, image: Tensor, hole: Tensor) -> Tensor:
+    """A sketch where pixels are missing, 0 elsewhere, in the image's type.
+
+    ``sketch``, ``hole`` and the result are ``(N, 1, H, W)``; None is an empty sketch.
+    Raises ``ContractError`` for another shape than the hole's.
+    """
+    if sketch is None:
+        return torch.zeros_like(hole, dtype=image.dtype)
+    if sketch.shape != hole.shape:
+        raise ContractError(
+            f"sketch {_shape(sketch)}, expected the hole's shape {_shape(hole)}: one "
+            "line drawing for each picture"
+        )
+    return torch.where(hole == 1, sketch.to(image.dtype), 0)
 
 
 def _check_tensor(value: Tensor, name: str, channels: int) -> None:

@@ -12,6 +12,7 @@ from course_lib.tensors import (
     check_pair,
     composite,
     hide,
+    sketch_in_hole,
 )
 
 
@@ -155,3 +156,21 @@ def test_composite_refuses_what_does_not_fit():
     other = "hole (2, 1, 5, 6)|expected (2, 1, 5, 7)|holes.resize"
     refuse(composite, image, image, hole[..., :6], says=other)
     refuse(composite, image, image, hole[:1], says="expected (2, 1, 5, 7)")
+
+
+def test_a_sketch_counts_where_pixels_are_missing():
+    image, hole = pair()
+    drawn = torch.full_like(hole, float("nan"))
+    drawn[hole == 1] = 1
+    assert torch.equal(sketch_in_hole(drawn, image, hole), hole)
+    nothing = sketch_in_hole(None, image.half(), hole)
+    assert nothing.dtype == sketch_in_hole(drawn, image.half(), hole).dtype
+    assert nothing.dtype == torch.float16
+    assert nothing.shape == hole.shape
+    assert (nothing == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 7), (2, 3, 5, 7), (2, 1, 7, 5)])
+def test_a_sketch_of_another_shape_is_refused(shape: tuple[int, ...]):
+    says = f"sketch {shape}|the hole's shape (2, 1, 5, 7)"
+    refuse(sketch_in_hole, torch.zeros(shape), *pair(), says=says)

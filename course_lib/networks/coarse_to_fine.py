@@ -10,8 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.layers import GatedConv2d, GatedUpConv2d, PlainConv2d
-from course_lib.networks.critics import inside
-from course_lib.tensors import ContractError, check_pair, composite, hide
+from course_lib.tensors import (
+    ContractError,
+    check_pair,
+    composite,
+    hide,
+    sketch_in_hole,
+)
 
 
 class CoarseToFine(nn.Module):
@@ -57,7 +62,7 @@ class CoarseToFine(nn.Module):
         valid = 1 - hole.to(image.dtype)
         inputs = [2 * hide(image, hole) - 1, valid]
         if self.guided:
-            inputs.append(inside(sketch, image, hole))
+            inputs.append(sketch_in_hole(sketch, image, hole))
         coarse = self.coarse(torch.cat(inputs, 1), valid)
         rough = composite(coarse, image, hole)
         return coarse, self.fine(2 * rough - 1, valid)

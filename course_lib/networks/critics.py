@@ -1,4 +1,4 @@
-"""Critics: networks that tell a filled picture from a real one; lesson 05."""
+"""Critics: networks that tell a filled picture from a real one; lessons 05 and 06."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from course_lib.tensors import ContractError, check_pair
+from course_lib.tensors import ContractError, check_pair, sketch_in_hole
 
 
 class PatchCritic(nn.Module):
@@ -54,7 +54,7 @@ class PatchCritic(nn.Module):
         check_pair(image, hole, values=False)
         inputs = [2 * image - 1, hole.to(image.dtype)]
         if self.guided:
-            inputs.append(inside(sketch, image, hole))
+            inputs.append(sketch_in_hole(sketch, image, hole))
         elif sketch is not None:
             raise ContractError(
                 "this critic takes no sketch: build it with guided=True"
@@ -62,16 +62,77 @@ class PatchCritic(nn.Module):
         return self.layers(torch.cat(inputs, 1))
 
 
-def inside(sketch: Tensor | None, image: Tensor, hole: Tensor) -> Tensor:
-    """The sketch where pixels are missing, ``(N, 1, H, W)``; nothing for None.
+class PictureCritic(nn.Module):
+    """One score for a whole picture, or for a part cut out around its hole.
 
-    Raises ``ContractError`` for another shape than the hole's.
+    ``size``: the side of what it will see; four stride-2 convolutions as published, or
+    fewer where less than 4 x 4 places would be left. ``width``: channels of the first;
+    2, then 4 times as many follow (published: 64). No normalisation: a gradient penalty
+    works on one picture at a time, and batch statistics would mix them.
+
+    The global and the local critic of Yu et al. 2018, section 3.2; they are not told
+    the hole.
     """
-    if sketch is None:
-        return torch.zeros_like(hole, dtype=image.dtype)
-    if sketch.shape != hole.shape:
-        raise ContractError(
-            f"sketch {tuple(sketch.shape)}, expected the hole's shape "
-            f"{tuple(hole.shape)}: one line drawing for each picture"
+
+    def __init__(self, size: int, width: int = 64) -> None:
+        super().__init__()
+        if size < 16:
+            raise ContractError(f"pictures of {size} pixels: a critic needs 16 or more")
+        self.size, depth = size, min(4, round(math.log2(size)) - 2)
+        widths = [width * min(2**k, 4) for k in range(depth)]
+        layers: list[nn.Module] = []
+        for before, after in zip([3, *widths], widths, strict=False):
+            layers += [nn.Conv2d(before, after, 5, 2, 2), nn.LeakyReLU(0.2)]
+        places = math.ceil(size / 2**depth) ** 2
+        layers += [nn.Flatten(), nn.Linear(places * widths[-1], 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``image (N, 3, size, size)`` in ``[0, 1]`` -> ``(N, 1)``; any number.
+
+        Raises ``ContractError`` for another size.
+        """
+        if image.shape[1:] != (3, self.size, self.size):
+            raise ContractError(
+                f"image {tuple(image.shape)}: this critic was built for (N, 3, "
+                f"{self.size}, {self.size})"
+            )
+        return self.layers(2 * image - 1)
+
+
+def around(hole: Tensor, size: int, *pictures: Tensor) -> list[Tensor]:
+    """Square cuts of ``size`` pixels around each sample's hole, for the local critic.
+
+    ``hole (N, 1, H, W)``; each of ``pictures`` is ``(N, C, H, W)`` and gives ``(N, C,
+    size, size)``. The cut is centred on the hole's bounding box and pushed back into
+    the picture; gradients pass. Raises ``ContractError`` for an empty hole, and where
+    the cut would not hold the box or is larger than the picture.
+    """
+    corners = [_corner(part, size) for part in hole]
+    return [
+        torch.stack(
+            [
+                picture[k, :, top : top + size, left : left + size]
+                for k, (top, left) in enumerate(corners)
+            ]
         )
-    return torch.where(hole == 1, sketch.to(image.dtype), 0)
+        for picture in pictures
+    ]
+
+
+def _corner(hole: Tensor, size: int) -> tuple[int, int]:
+    """Top and left of the cut for one hole ``(1, H, W)``."""
+    corner = []
+    for axis, side in ((1, "rows"), (2, "columns")):
+        length = hole.shape[axis]
+        found = hole[0].amax(2 - axis).nonzero()
+        if not len(found):
+            raise ContractError("an empty hole: there is nothing to cut around")
+        low, high = int(found[0]), int(found[-1]) + 1
+        if high - low > size or size > length:
+            raise ContractError(
+                f"a cut of {size} pixels around a hole of {high - low} {side} in a "
+                f"picture of {length}: it must hold the hole and fit the picture"
+            )
+        corner.append(min(max((low + high - size) // 2, 0), length - size))
+    return corner[0], corner[1]

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from course_lib.networks import PatchCritic
-from course_lib.networks.critics import inside
 from course_lib.tensors import ContractError
 
 
@@ -154,17 +153,6 @@ def test_a_sketch_counts_in_the_hole_only():
     assert not torch.equal(critic(image, hole, 1 - drawn), scores)
     assert not torch.equal(critic(image, hole), scores)
     assert torch.equal(critic(image, hole), critic(image, hole, drawn * 0))
-
-
-def test_inside_selects():
-    image, hole = pair(1)
-    drawn = torch.full_like(hole, float("nan"))
-    drawn[hole == 1] = 1
-    assert torch.equal(inside(drawn, image, hole), hole)
-    nothing = inside(None, image.half(), hole)
-    assert nothing.dtype == torch.float16
-    assert nothing.shape == hole.shape
-    assert (nothing == 0).all()
 
 
 def test_a_critic_without_sketch_takes_none():
