@@ -8,7 +8,7 @@ skip_valid))``. So one network hosts them all.
 from course_lib.layers.attention import ContextualAttention
 from course_lib.layers.gated import GatedConv2d, GatedConv3d, GatedUpConv2d
 from course_lib.layers.partial import PartialConv2d, PartialConv3d
-from course_lib.layers.parts import Parts, carried, pairs, together
+from course_lib.layers.parts import Parts, carried, pairs, promises, together
 from course_lib.layers.plain import PlainConv2d
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "PlainConv2d",
     "carried",
     "pairs",
+    "promises",
     "together",
 ]

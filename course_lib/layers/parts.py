@@ -6,6 +6,7 @@ part for the other, and none has to be told how many channels a part has.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,17 @@ def carried(valid: Tensor, y: Tensor) -> Tensor:
     By nearest neighbour: where the stride divides the side, every stride-th value.
     """
     return F.interpolate(valid, y.shape[2:], mode="nearest")
+
+
+def promises(conv: object, name: str) -> bool:
+    """Whether a layer, or what builds one, has ``name = True`` on its class.
+
+    ``activates``: it brings its own activation. ``reads_validity``: it needs no hole as
+    a channel. A ``functools.partial`` hides what it builds, so it is unwrapped first.
+    """
+    while isinstance(conv, partial):
+        conv = conv.func
+    return bool(getattr(conv, name, False))
 
 
 def _check(x: Tensor, valid: Tensor, dim: int) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.layers import Parts, PlainConv2d
+from course_lib.layers import Parts, PlainConv2d, promises
 from course_lib.tensors import ContractError, check_pair, hide
 
 
@@ -37,7 +37,7 @@ class UNet(nn.Module):
         if len(channels) != len(kernels):
             raise ValueError(f"{len(channels)} channels but {len(kernels)} kernels")
         if sees_hole is None:
-            sees_hole = not getattr(conv, "reads_validity", False)
+            sees_hole = not promises(conv, "reads_validity")
         self.sees_hole, self.fill = sees_hole, fill
         inputs = [3 + sees_hole, *channels]
         self.encoder = nn.ModuleList(
@@ -51,7 +51,7 @@ class UNet(nn.Module):
                 Stage(conv, below + skip, skip, 3, 1, nn.LeakyReLU(0.2), norm=True)
             )
             below = skip
-        last = PlainConv2d if getattr(conv, "activates", False) else conv
+        last = PlainConv2d if promises(conv, "activates") else conv
         self.last = last(below + inputs[0], 3, 3, padding=1)
 
     def forward(self, image: Tensor, hole: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class Stage(nn.Module):
         super().__init__()
         self.conv = conv(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
         self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
-        brings_its_own = getattr(conv, "activates", False)
+        brings_its_own = promises(conv, "activates")
         self.activation = nn.Identity() if brings_its_own else activation
 
     def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.evidence import record
-from course_lib.layers.parts import pairs
+from course_lib.layers.parts import pairs, promises
 from course_lib.networks.reading import evaluating
 from course_lib.widgets.base import WidgetError
 
@@ -127,7 +127,7 @@ def record_layers(network: nn.Module, image: Tensor, hole: Tensor) -> list[Layer
     names = {
         module: name
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and getattr(module, "reads_validity", False)
+        if isinstance(module, nn.Conv2d) and promises(module, "reads_validity")
     }
     calls: dict[nn.Conv2d, tuple[list[tuple[Tensor, Tensor]], Tensor]] = {}
 

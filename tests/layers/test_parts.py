@@ -1,9 +1,19 @@
 """Features and validity belong together, whole or in parts; what does not is named."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 
-from course_lib.layers import PartialConv2d, PlainConv2d, pairs, together
+from course_lib.layers import (
+    GatedConv2d,
+    PartialConv2d,
+    PlainConv2d,
+    pairs,
+    promises,
+    together,
+)
 from course_lib.tensors import ContractError
 
 X, SKIP = torch.rand(2, 5, 6, 7), torch.rand(2, 3, 6, 7)
@@ -59,3 +69,16 @@ def test_what_does_not_belong_together_is_named(x, valid, message: str):
     for layer in (PlainConv2d(5, 2, 3), PartialConv2d(5, 2, 3)):
         with pytest.raises(ContractError, match=message):
             layer(x, valid)
+
+
+def test_a_layer_keeps_its_promises_in_a_functools_partial():
+    for kind, expected in {
+        PlainConv2d: [],
+        PartialConv2d: ["reads_validity"],
+        GatedConv2d: ["activates"],
+        nn.Conv2d: [],
+    }.items():
+        filled = partial(kind, bias=False)
+        for conv in (kind, kind(5, 2, 3), filled, partial(filled, stride=2)):
+            found = [n for n in ("reads_validity", "activates") if promises(conv, n)]
+            assert found == expected

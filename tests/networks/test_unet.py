@@ -1,10 +1,12 @@
 """The U-Net: what it hides, what it refuses, how it hosts a convolution."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from course_lib.layers import Parts, PlainConv2d
+from course_lib.layers import GatedConv2d, PartialConv2d, Parts, PlainConv2d
 from course_lib.networks import UNet
 from course_lib.tensors import ContractError
 
@@ -102,6 +104,17 @@ def test_every_convolution_gets_validity_and_skips_carry_it_beside():
     below, skip = network.last.seen
     assert (below == 0).all()
     assert torch.equal(skip, 1 - hole)  # the outermost skip
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [PlainConv2d, PartialConv2d, GatedConv2d],
+)
+def test_options_filled_in_beforehand_change_nothing_else(conv: type):
+    """``functools.partial`` hides whether a layer activates or reads validity."""
+    image, hole = pair()
+    filled = small(conv=partial(conv, dilation=1))
+    assert torch.equal(filled(image, hole), small(conv=conv)(image, hole))
 
 
 @pytest.mark.parametrize("shape", [(12, 16), (16, 20)])
