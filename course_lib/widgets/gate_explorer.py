@@ -9,7 +9,7 @@ import traitlets
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from course_lib import holes, photos
+from course_lib import holes
 from course_lib.pictures import Picture, grid, hatched, to_pixels
 from course_lib.tensors import check_pair, hide
 from course_lib.widgets.base import WidgetError, module
@@ -17,11 +17,18 @@ from course_lib.widgets.gate_reading import BINS, GatedLayer, record_gates
 from course_lib.widgets.pixel_explorer import (
     INK,
     PHOTO,
+    THUMBNAIL,
+    Box,
     PixelExplorer,
+    beside,
     chart,
     coloured,
+    cut,
+    deepest,
     loaded,
     marked,
+    placed,
+    small,
     viridis,
 )
 from course_lib.widgets.window_explorer import known_over
@@ -31,11 +38,8 @@ PHOTOS = (PHOTO, "scarlet_macaw", "hedgehog", "rocamadour")  # none was trained 
 HOLES = ("square", "strokes", "irregular", "none")
 OWN = "yours"  # a photo or a hole that was given
 SHARE = 0.12  # of the photo: a drawn hole has about as much as the square
-THUMBNAIL = 48
 STRIP = 7  # channels in the still
 STILL_WIDTH = 780
-
-Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 class GateExplorer(PixelExplorer):
@@ -88,7 +92,8 @@ class GateExplorer(PixelExplorer):
         self._network = loaded(network)
         self._rival = None if rival is None else loaded(rival)
         super().__init__(image, hole, size=size, title=title)
-        self._photos = self._first_photos(image)
+        given = OWN if isinstance(image, Tensor) else image or PHOTO
+        self._photos = beside(given, self._image, PHOTOS)
         self._photo = next(iter(self._photos))
         self._holes = self._first_holes(None if hole is None else self._hole)
         self._form = next(iter(self._holes))
@@ -158,28 +163,18 @@ class GateExplorer(PixelExplorer):
         if hole is not None:
             hole = hole[:1].detach().float().cpu()
             check_pair(self._image, hole)
-            name, known[OWN] = OWN, _cut(hole)
+            name, known[OWN] = OWN, cut(hole)
         name = name or self._form
         if name not in known:
             raise WidgetError(f"no hole {name!r}; there are {', '.join(known)}")
         if box is not None:
-            known[name] = self._placed(known[name][0], box)
+            known[name] = placed(known[name][0], box, self.height, self.width)
         self._change(form=name, known=known)
         if hole is not None:
             self._publish_choices()
         return self
 
     # ---- choices ------------------------------------------------------------------
-
-    def _first_photos(self, image: Tensor | str | None) -> dict[str, Tensor]:
-        """The given one, and bundled ones where they have the same size."""
-        given = OWN if isinstance(image, Tensor) else image or PHOTO
-        found = {given: self._image}
-        if self.height == self.width:
-            for name in PHOTOS:
-                if name not in found:
-                    found[name] = photos.square(photos.load(name), self.width)
-        return found
 
     def _first_holes(self, given: Tensor | None) -> dict[str, tuple[Tensor, Box]]:
         size = (self.height, self.width)
@@ -196,33 +191,17 @@ class GateExplorer(PixelExplorer):
             "irregular": drawn("irregular"),
             "none": torch.zeros(1, 1, *size),
         }
-        found = {name: _cut(made[name]) for name in HOLES}
-        return found if given is None else {OWN: _cut(given), **found}
+        found = {name: cut(made[name]) for name in HOLES}
+        return found if given is None else {OWN: cut(given), **found}
 
     def _publish_choices(self) -> None:
-        small = [photos.square(_finite(p), THUMBNAIL) for p in self._photos.values()]
-        data = b"".join(to_pixels(picture).tobytes() for picture in small)
+        data = b"".join(small(photo) for photo in self._photos.values())
         names = {"photos": [*self._photos], "holes": [*self._holes]}
         more = {"thumbnail": THUMBNAIL, "rival": self._rival is not None}
         with self.hold_sync():
             self.set_trait("colours", viridis().tobytes())
             self.set_trait("controls", {**names, **more})
             self.set_trait("thumbnails_bytes", data)
-
-    def _placed(self, pattern: Tensor, box: Box) -> tuple[Tensor, Box]:
-        top, left, height, width = box
-        inside = 0 <= top <= self.height - height and 0 <= left <= self.width - width
-        if min(height, width) < 1 or not inside:
-            raise WidgetError(
-                f"a hole of {height} x {width} px at row {top}, column {left} does not "
-                f"fit a picture of {self.height} x {self.width}"
-            )
-        if (height, width) != pattern.shape:
-            if not pattern.numel() or not pattern.all():
-                tall, wide = pattern.shape
-                raise WidgetError(f"this hole stays {tall} x {wide} px")
-            pattern = torch.ones(height, width)
-        return pattern, (top, left, height, width)
 
     def _find(self, name: str) -> int:
         names = [layer.name for layer in self._layers]
@@ -255,7 +234,7 @@ class GateExplorer(PixelExplorer):
         layers = record_gates(self._network, self._rival, image, hole)
         self._photo, self._form, self._holes = photo, form, known
         self._image, self._hole, self._layers = image, hole, layers
-        self._deepest = _deepest(hole)
+        self._deepest = deepest(hole)
         self._publish()
 
     def _publish(self) -> None:
@@ -383,34 +362,10 @@ class GateExplorer(PixelExplorer):
         )
 
 
-def _cut(hole: Tensor) -> tuple[Tensor, Box]:
-    """A hole as the pattern in its box; of no size where nothing is missing."""
-    if not hole.any():
-        return hole[0, 0, :0, :0], (0, 0, 0, 0)
-    rows, columns = hole[0, 0].any(1).nonzero(), hole[0, 0].any(0).nonzero()
-    top, left = int(rows[0]), int(columns[0])
-    bottom, right = int(rows[-1]) + 1, int(columns[-1]) + 1
-    pattern = hole[0, 0, top:bottom, left:right]
-    return pattern, (top, left, bottom - top, right - left)
-
-
-def _deepest(hole: Tensor) -> tuple[int, int]:
-    """The pixel furthest from known ones; the middle where there is none of either."""
-    height, width = hole.shape[-2:]
-    if not hole.any() or hole.all():
-        return height // 2, width // 2
-    return divmod(int(holes.distance(hole)[0, 0].argmax()), width)
-
-
 def _wide(pixels: np.ndarray) -> np.ndarray:
     """White to the right, up to the width of the still, and some below."""
     room = ((0, 8), (0, STILL_WIDTH - pixels.shape[1]), (0, 0))
     return np.pad(pixels, room, constant_values=255)
-
-
-def _finite(image: Tensor) -> Tensor:
-    """For a thumbnail: what may stand under a hole becomes grey."""
-    return torch.where(image.isfinite().all(1, keepdim=True), image, 0.5).clamp(0, 1)
 
 
 def _layer_facts(layer: GatedLayer, strongest: int) -> dict[str, Any]:

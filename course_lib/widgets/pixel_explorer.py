@@ -14,16 +14,17 @@ import traitlets
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from course_lib import photos, zoo
+from course_lib import holes, photos, zoo
 from course_lib.pictures import QUERY, to_pixels
 from course_lib.tensors import check_image, check_pair
 from course_lib.widgets.base import CourseWidget, WidgetError
 
 PHOTO = "lincolnmemorial"
+THUMBNAIL = 48  # pixels a side
 STILL = 256  # pixels a side of each picture in the still
 INK, GREY = (40, 44, 52), (150, 156, 168)
 
-
+Box = tuple[int, int, int, int]  # top, left, height, width
 PROTOCOL = {"kind", "view", "seq", "binary"}  # of a request: not for its method
 
 
@@ -107,6 +108,62 @@ class PixelExplorer(CourseWidget):
 def loaded(network: nn.Module | str) -> nn.Module:
     """A network as it is, or the shipped one of a name."""
     return zoo.load(network) if isinstance(network, str) else network
+
+
+def beside(given: str, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """The photo that was given, then bundled ones of its size if it is a square."""
+    found = {given: image}
+    height, width = image.shape[-2:]
+    for name in names if height == width else ():
+        if name not in found:
+            found[name] = photos.square(photos.load(name), width)
+    return found
+
+
+def small(photo: Tensor) -> bytes:
+    """A photo as its thumbnail; what may stand under a hole, such as NaN, is grey."""
+    finite = torch.where(photo.isfinite().all(1, keepdim=True), photo, 0.5)
+    return to_pixels(photos.square(finite.clamp(0, 1), THUMBNAIL)).tobytes()
+
+
+def cut(hole: Tensor) -> tuple[Tensor, Box]:
+    """A hole as the pattern in its box; of no size where nothing is missing."""
+    if not hole.any():
+        return hole[0, 0, :0, :0], (0, 0, 0, 0)
+    rows, columns = hole[0, 0].any(1).nonzero(), hole[0, 0].any(0).nonzero()
+    top, left = int(rows[0]), int(columns[0])
+    bottom, right = int(rows[-1]) + 1, int(columns[-1]) + 1
+    pattern = hole[0, 0, top:bottom, left:right]
+    return pattern, (top, left, bottom - top, right - left)
+
+
+def placed(pattern: Tensor, box: Box, height: int, width: int) -> tuple[Tensor, Box]:
+    """The pattern of a hole in another box of a picture; only a rectangle stretches.
+
+    Raises ``WidgetError`` where the box leaves the picture or is of no size.
+    """
+    top, left, tall, wide = box
+    inside = 0 <= top <= height - tall and 0 <= left <= width - wide
+    if min(tall, wide) < 1 or not inside:
+        raise WidgetError(
+            f"a hole of {tall} x {wide} px at row {top}, column {left} does not "
+            f"fit a picture of {height} x {width}"
+        )
+    if (tall, wide) != pattern.shape:
+        if not pattern.numel() or not pattern.all():
+            raise WidgetError(
+                f"this hole stays {pattern.shape[0]} x {pattern.shape[1]} px"
+            )
+        pattern = torch.ones(tall, wide)
+    return pattern, (top, left, tall, wide)
+
+
+def deepest(hole: Tensor) -> tuple[int, int]:
+    """The pixel furthest from known ones; the middle where there is none of either."""
+    height, width = hole.shape[-2:]
+    if not hole.any() or hole.all():
+        return height // 2, width // 2
+    return divmod(int(holes.distance(hole)[0, 0].argmax()), width)
 
 
 @lru_cache(1)

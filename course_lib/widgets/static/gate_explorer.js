@@ -55,34 +55,6 @@ class MapCanvas extends PixelCanvas {
   }
 }
 
-/** The photo with its hole, which can be dragged; + and - resize it. */
-class PhotoCanvas extends HoleCanvas {
-  paint(pen) {
-    drawWhole(pen, this.photo);
-    drawHole(pen, this.hole, this.width, this.height);
-    if (this.resizable) this.drawFrame(pen);
-  }
-
-  step(by, far) {
-    if (!far || this.box[2]) super.step(by, far);
-  }
-
-  keyDown(event) {
-    const by = { "+": 1, "=": 1, "-": -1, "−": -1 }[event.key];
-    if (!by || event.ctrlKey || event.metaKey) return super.keyDown(event);
-    event.preventDefault();
-    if (this.resizable) this.grow(by);
-  }
-
-  grow(by) {
-    const [top, left, height, width] = this.box;
-    const tall = clip(height + 2 * by, 1, this.height);
-    const wide = clip(width + 2 * by, 1, this.width);
-    const down = clip(top - by, 0, this.height - tall);
-    this.place([down, clip(left - by, 0, this.width - wide), tall, wide]);
-  }
-}
-
 /** All channels of a layer as small maps, sorted; one of them is chosen. */
 class Gallery {
   constructor(onPick) {
@@ -257,19 +229,8 @@ class GateExplorer extends PixelExplorer {
   }
 
   makeChoices() {
-    const { photos, holes, thumbnail: side } = this.model.get("controls");
-    const bytes = bytesOf(this.model.get("thumbnails_bytes"));
-    const each = 3 * side * side;
-    const picture = (value, k) => {
-      const image = rgbCanvas(bytes.subarray(k * each, (k + 1) * each), side, side);
-      image.setAttribute("role", "img");
-      image.setAttribute("aria-label", value.replaceAll("_", " "));
-      image.setAttribute("title", value.replaceAll("_", " "));
-      return { value, label: image, testid: `photo-${value}` };
-    };
-    this.photos = choice("photo", photos.map(picture), (name) =>
-      this.ask("photo", { name }),
-    );
+    const { holes } = this.model.get("controls");
+    this.photos = thumbnails(this.model, (name) => this.ask("photo", { name }));
     const hole = (value) => ({ value, label: value, testid: `hole-${value}` });
     this.forms = segment("hole", holes.map(hole), (name) => this.ask("hole", { name }));
     this.gallery = new Gallery((channel) => this.ask("channel", { channel }));

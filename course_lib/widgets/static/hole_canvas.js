@@ -152,3 +152,31 @@ class HoleCanvas extends PixelCanvas {
     }
   }
 }
+
+/** The photo with its hole, which can be dragged; + and - resize it. */
+class PhotoCanvas extends HoleCanvas {
+  paint(pen) {
+    drawWhole(pen, this.photo);
+    drawHole(pen, this.hole, this.width, this.height);
+    if (this.resizable) this.drawFrame(pen);
+  }
+
+  step(by, far) {
+    if (!far || this.box[2]) super.step(by, far);
+  }
+
+  keyDown(event) {
+    const by = { "+": 1, "=": 1, "-": -1, "−": -1 }[event.key];
+    if (!by || event.ctrlKey || event.metaKey) return super.keyDown(event);
+    event.preventDefault();
+    if (this.resizable) this.grow(by);
+  }
+
+  grow(by) {
+    const [top, left, height, width] = this.box;
+    const tall = clip(height + 2 * by, 1, this.height);
+    const wide = clip(width + 2 * by, 1, this.width);
+    const down = clip(top - by, 0, this.height - tall);
+    this.place([down, clip(left - by, 0, this.width - wide), tall, wide]);
+  }
+}

@@ -286,6 +286,22 @@ class Film {
   }
 }
 
+/** The photos to choose from, small: `controls` names them, a trait holds their bytes. */
+function thumbnails(model, onPick) {
+  const { photos, thumbnail: side } = model.get("controls");
+  const bytes = bytesOf(model.get("thumbnails_bytes"));
+  const each = 3 * side * side;
+  const picture = (value, k) => {
+    const image = rgbCanvas(bytes.subarray(k * each, (k + 1) * each), side, side);
+    const name = value.replaceAll("_", " ");
+    image.setAttribute("role", "img");
+    image.setAttribute("aria-label", name);
+    image.setAttribute("title", name);
+    return { value, label: image, testid: `photo-${value}` };
+  };
+  return choice("photo", photos.map(picture), onPick);
+}
+
 /** The card of an explorer that asks about one pixel of a photo with a hole. */
 class PixelExplorer extends Explorer {
   get width() {
