@@ -1,7 +1,7 @@
 """Networks of the course: ``network(image, hole) -> image`` in ``[0, 1]``."""
 
 from course_lib.networks.coarse_to_fine import CoarseToFine
-from course_lib.networks.critics import PatchCritic
+from course_lib.networks.critics import PatchCritic, PictureCritic, around
 from course_lib.networks.norms import FrozenBatchNorm2d, freeze_norms
 from course_lib.networks.reading import influence, receptive_field
 from course_lib.networks.unet import UNet
@@ -10,7 +10,9 @@ __all__ = [
     "CoarseToFine",
     "FrozenBatchNorm2d",
     "PatchCritic",
+    "PictureCritic",
     "UNet",
+    "around",
     "freeze_norms",
     "influence",
     "receptive_field",

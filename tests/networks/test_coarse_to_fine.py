@@ -1,9 +1,10 @@
-"""The two-stage generator: what it hides, how a sketch reaches it, its layers."""
+"""The two-stage generator: what it hides, a sketch, attention, its layers."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from course_lib import evidence
 from course_lib.layers import GatedConv2d, GatedUpConv2d, PlainConv2d
 from course_lib.networks import CoarseToFine
 from course_lib.tensors import ContractError, composite
@@ -48,11 +49,14 @@ def test_both_answers_are_pictures_of_the_same_shape():
     assert torch.equal(network(image, hole), fine)
 
 
+KINDS = [{}, {"guided": True}, {"attention_rate": 1}, {"attention_rate": 2}]
+
+
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("guided", [True, False])
-def test_noise_and_nan_under_the_hole_change_nothing(guided: bool, training: bool):
-    network, (image, hole) = small(guided=guided).train(training), pair()
-    given = [lines(hole)] if guided else []
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_and_nan_under_the_hole_change_nothing(kind: dict, training: bool):
+    network, (image, hole) = small(**kind).train(training), pair()
+    given = [lines(hole)] if "guided" in kind else []
     made = network.both(image, hole, *given)
     for hidden in (torch.rand_like(image), torch.tensor(NAN), torch.tensor(1e30)):
         other = torch.where(hole == 1, hidden, image)
@@ -61,11 +65,13 @@ def test_noise_and_nan_under_the_hole_change_nothing(guided: bool, training: boo
     assert differ(network.both(brighter, hole, *given), made) == [True, True]
 
 
-@pytest.mark.parametrize("guided", [True, False])
-def test_no_gradient_reaches_a_hidden_pixel(guided: bool):
-    network, (image, hole) = small(guided=guided), pair()
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_gradient_reaches_a_hidden_pixel(kind: dict):
+    network, (image, hole) = small(**kind), pair(2, 32, 48)
+    hole[1] = 0
+    hole[1, :, 4:9, 4:9] = 1  # so that something is left to copy
     poisoned = torch.where(hole == 1, NAN, image).requires_grad_()
-    given = [lines(hole)] if guided else []
+    given = [lines(hole)] if "guided" in kind else []
     sum(made.sum() for made in network.both(poisoned, hole, *given)).backward()
     assert (poisoned.grad[hole.expand_as(image) == 1] == 0).all()
     assert (poisoned.grad[hole.expand_as(image) == 0] != 0).any()
@@ -145,9 +151,10 @@ def test_a_hole_and_a_sketch_of_other_types_are_taken():
     torch.testing.assert_close(double.float(), made, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_an_empty_and_a_full_hole_give_finite_pictures(value: float):
-    network, (image, hole) = small(), pair()
+def test_an_empty_and_a_full_hole_give_finite_pictures(value: float, kind: dict):
+    network, (image, hole) = small(**kind), pair()
     poisoned = image if value == 0 else torch.full_like(image, NAN)
     for made in network.both(poisoned, torch.full_like(hole, value)):
         assert made.isfinite().all()
@@ -217,6 +224,68 @@ def test_the_names_of_its_parameters():
         for k in range(14)
         for part in ("weight", "bias")
     ]
+
+
+def far(network: CoarseToFine, image: Tensor, hole: Tensor) -> Tensor:
+    """Attention that the fine stage pays, ``(N, queries, keys)``."""
+    with evidence.record(network) as found:
+        network(image, hole)
+    return found["fine.attention"]["attention"]
+
+
+@pytest.mark.parametrize("rate", [1, 2])
+def test_it_copies_only_from_places_whose_patch_is_wholly_known(rate: int):
+    network, (image, hole) = small(attention_rate=rate), pair(1, 32, 48)
+    hole[:] = 0
+    hole[..., 11, 17] = 1  # a single pixel: row 2, column 4 of a quarter
+    attention = far(network, image, hole)
+    step, columns = 4 * rate, 48 // (4 * rate)
+    assert attention.shape == (1, 32 // step * columns, 32 // step * columns)
+    used = attention[0].sum(0).view(-1, columns) > 0
+    row, column = 11 // step, 17 // step
+    assert not used[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].any()
+    assert used[row + 2 :].any()
+    torch.testing.assert_close(attention.sum(-1), torch.ones(attention.shape[:2]))
+
+
+def test_where_nothing_can_be_copied_the_other_branch_fills_alone():
+    network, (image, hole) = small(attention_rate=1), pair(1)
+    hole[:] = 0
+    hole[..., ::6, ::6] = 1
+    assert far(network, image, hole).abs().max() == 0
+    made = network(image, hole)
+    assert made.isfinite().all()
+    assert made.std() > 0.01
+
+
+def test_the_second_branch_has_the_published_layers():
+    """Yu et al. 2019: channels, kernel and stride of the attention branch."""
+    network = CoarseToFine(attention_rate=2)
+    shapes = [
+        (layer.out_channels, layer.kernel_size[0], layer.stride[0])
+        for layer in network.fine.copying
+    ]
+    down = [(24, 5, 1), (48, 3, 2), (48, 3, 1), (96, 3, 2), (96, 3, 1), (96, 3, 1)]
+    assert shapes == down
+    assert isinstance(network.fine.copying[-1].activation, nn.ReLU)
+    assert [layer.out_channels for layer in network.fine.copied] == [96, 96]
+    assert network.fine.joined[0].in_channels == 192
+    assert network.fine.attention.rate == 2
+
+
+def test_the_fine_stage_may_have_another_width():
+    wide = CoarseToFine(4, (1,), fine_width=8)
+    alone = CoarseToFine(8, (1,))
+    count = [sum(p.numel() for p in m.fine.parameters()) for m in (wide, alone)]
+    assert count[0] == count[1]
+    assert wide.coarse.layers[0].out_channels == 4
+
+
+def test_sides_must_suit_the_rate_of_attention_too():
+    network = small(attention_rate=4)
+    assert network(*pair(1, 32, 16)).shape == (1, 3, 32, 16)
+    with pytest.raises(ContractError, match=r"16 x 24 .* multiples of 16.*every 4"):
+        network(*pair())
 
 
 @pytest.mark.parametrize("shape", [(18, 24), (16, 26), (15, 15)])

@@ -1,11 +1,12 @@
-"""The patch critic: its size, what one score sees, and its spectral norm."""
+"""The critics: size, what a score sees, spectral norm; cuts around a hole."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from course_lib.networks import PatchCritic
+from course_lib.losses import gradient_penalty
+from course_lib.networks import PatchCritic, PictureCritic, around
 from course_lib.tensors import ContractError
 
 
@@ -185,3 +186,83 @@ def test_the_names_of_its_parameters():
 
 
 PARTS = ("weight", "bias")
+
+
+def test_the_published_global_and_local_critic():
+    """Yu et al. 2018: 5 x 5, stride 2; 64, 128, 256, 256; one number from all places.
+
+    The published local critic has 512 channels in its last layer, ours 256 in both.
+    """
+    critic = PictureCritic(256)
+    shapes = [(c.in_channels, c.out_channels) for c in critic.layers[:-2:2]]
+    assert shapes == [(3, 64), (64, 128), (128, 256), (256, 256)]
+    assert critic.layers[-1].in_features == 16 * 16 * 256
+    by_hand = [25 * before * after + after for before, after in shapes] + [65_537]
+    assert sum(p.numel() for p in critic.parameters()) == sum(by_hand) == 2_733_441
+
+
+@pytest.mark.parametrize(("size", "depth"), [(16, 2), (32, 3), (64, 4), (128, 4)])
+def test_a_score_for_each_picture_alone(size: int, depth: int):
+    torch.manual_seed(0)
+    critic = PictureCritic(size, width=4)
+    assert len(critic.layers) == 2 * depth + 2
+    image = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+    scores = critic(image)
+    assert scores.shape == (3, 1)
+    torch.testing.assert_close(critic(image[1:2]), scores[1:2])
+    image.requires_grad_()
+    critic(image)[0].sum().backward()
+    assert (image.grad[0] != 0).float().mean() > 0.9  # it sees all of its picture
+    assert (image.grad[1:] == 0).all()
+
+
+def test_a_penalty_can_train_it():
+    torch.manual_seed(0)
+    critic = PictureCritic(16, width=4)
+    image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    penalty = gradient_penalty(critic, image, 1 - image, t=torch.ones(2, 1, 1, 1) / 2)
+    penalty.backward()
+    assert all((p.grad != 0).any() for p in critic.layers[0].parameters() if p.ndim > 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 24), (2, 1, 16, 16), (3, 16, 16)])
+def test_a_picture_critic_takes_the_size_that_it_was_built_for(shape: tuple):
+    with pytest.raises(ContractError, match=r"built for \(N, 3, 16, 16\)"):
+        PictureCritic(16, width=2)(torch.zeros(shape))
+    with pytest.raises(ContractError, match="16 or more"):
+        PictureCritic(8)
+
+
+def boxed(*box: int) -> Tensor:
+    top, left, height, width = box
+    hole = torch.zeros(1, 1, 12, 16)
+    hole[..., top : top + height, left : left + width] = 1
+    return hole
+
+
+def test_a_cut_is_centred_on_its_hole_and_stays_in_the_picture():
+    hole = torch.cat([boxed(4, 6, 2, 4), boxed(0, 0, 1, 1), boxed(9, 10, 3, 6)])
+    places = torch.arange(12.0).view(12, 1) * 100 + torch.arange(16.0)
+    places = places.expand(3, 1, 12, 16)
+    cut, gap = around(hole, 6, places, hole)
+    assert cut.shape == (3, 1, 6, 6)
+    # Top and left: box centres 5, 8 minus 3; pushed to 0, 0; pushed back to 6, 10
+    assert cut[:, 0, 0, 0].tolist() == [205, 0, 610]
+    assert torch.equal(gap.sum((1, 2, 3)), hole.sum((1, 2, 3)))  # all of it inside
+
+
+def test_a_cut_passes_gradients_to_its_own_part_only():
+    image = torch.rand(1, 3, 12, 16, requires_grad=True)
+    (cut,) = around(boxed(4, 6, 2, 4), 6, image)
+    cut.sum().backward()
+    assert image.grad.sum() == 3 * 36
+    assert image.grad[..., 2:8, 5:11].min() == 1
+
+
+def test_a_hole_that_no_cut_can_hold_is_refused():
+    with pytest.raises(ContractError, match="nothing to cut around"):
+        around(boxed(0, 0, 0, 0), 6)
+    with pytest.raises(ContractError, match="hole of 7 rows"):
+        around(boxed(2, 2, 7, 3), 6)
+    with pytest.raises(ContractError, match="cut of 14 pixels"):
+        around(boxed(2, 2, 3, 3), 14)
