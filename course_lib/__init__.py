@@ -27,6 +27,7 @@ from course_lib.lesson import claim, close, show_source
 from course_lib.session import start
 from course_lib.tensors import composite, hide
 from course_lib.widgets import (
+    AttentionExplorer,
     DiscountExplorer,
     GateExplorer,
     HoleExplorer,
@@ -38,6 +39,7 @@ from course_lib.widgets import (
 )
 
 __all__ = [
+    "AttentionExplorer",
     "DiscountExplorer",
     "GateExplorer",
     "HoleExplorer",

@@ -3,6 +3,7 @@
 No network, no build step: each explorer is a Python class and an ES module beside it.
 """
 
+from course_lib.widgets.attention_explorer import AttentionExplorer
 from course_lib.widgets.base import CourseWidget
 from course_lib.widgets.discount_explorer import DiscountExplorer
 from course_lib.widgets.gate_explorer import GateExplorer
@@ -14,6 +15,7 @@ from course_lib.widgets.training_view import TrainingView
 from course_lib.widgets.window_explorer import WindowExplorer
 
 __all__ = [
+    "AttentionExplorer",
     "CourseWidget",
     "DiscountExplorer",
     "GateExplorer",

@@ -47,6 +47,7 @@ PICTURES = """async () => {
 
 
 WIDGETS = {
+    "attention": "AttentionExplorer",
     "painter": "HolePainter",
     "explorer": "HoleExplorer",
     "discount": "DiscountExplorer",
@@ -72,6 +73,23 @@ window"""
 FILM = """film = cl.GateExplorer(network="coarse_to_fine", rival=None)
 film"""
 
+ATTENDING = """import torch
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.Conv2d(3, 8, 4, 4)
+        self.attention = cl.layers.ContextualAttention(rate=1, softmax_scale=4.0)
+
+    def forward(self, image, hole):
+        found = self.features(cl.fills.mean(image, hole))
+        self.attention(found, found, torch.nn.functional.max_pool2d(hole, 4))
+        return image
+
+torch.manual_seed(0)
+attending = cl.AttentionExplorer(network=Network())
+attending"""
+
 SKETCH = """import torch
 import torch.nn.functional as F
 
@@ -89,6 +107,7 @@ def write_notebooks(folder: Path) -> None:
     _write(folder / "training.ipynb", TRAINING)
     _write(folder / "window.ipynb", WINDOW)
     _write(folder / "film.ipynb", FILM)
+    _write(folder / "attending.ipynb", ATTENDING)
     _write(folder / "sketch.ipynb", SKETCH)
 
 
@@ -221,6 +240,12 @@ class TrainingInPage(CardInPage):
         """Until something is true of the card's ``data``, written in JavaScript."""
         code = f"({{ dataset: data }}) => {fact}"
         self.page.wait_for_function(code, arg=self.root.element_handle())
+
+
+class AttentionInPage(CardInPage):
+    """An attention explorer."""
+
+    view = "attention-view"
 
 
 class ReadingInPage(CardInPage):

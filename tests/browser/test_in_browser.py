@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lab import (
+    AttentionInPage,
     DiscountInPage,
     ExplorerInPage,
     GateInPage,
@@ -940,6 +941,141 @@ def test_the_sketch_pad_fits_its_page(pad, screenshots):
     pad.pixels("sketch-view")
     assert pad.root.evaluate(overflow) <= 0
     pad.root.screenshot(path=screenshots / "sketch_narrow.png")
+
+
+@pytest.fixture(scope="module")
+def attention_page(make_page, lab):
+    page = make_page(1200, 1000)
+    open_notebook(page, lab, "attention.ipynb")
+    assert run_all(page) == []
+    yield page
+    assert page.problems == []
+
+
+@pytest.fixture
+def attention(attention_page):
+    card = AttentionInPage(attention_page)
+    code = "_ = attention.set(photo='lincolnmemorial', box=(45, 45, 38, 38), "
+    code += "softmax_scale=10, propagation=True).look(0, 0).look()"
+    assert ask_kernel(attention_page, code) == ""
+    wait = "({ dataset: d }) => d.row === '63' && d.box === '45 45 38 38'"
+    attention_page.wait_for_function(wait, arg=card.root.element_handle())
+    return card
+
+
+ANSWERED = """async ([root, view, points]) => {
+  const { left, top, width, height } = view.getBoundingClientRect();
+  const seen = [];
+  for (const [x, y] of points) {
+    const place = { clientX: left + x * width, clientY: top + y * height };
+    const before = +root.dataset.seq;
+    const answered = new Promise((go) => {
+      const watch = new MutationObserver(() => {
+        if (+root.dataset.seq === before) return;
+        watch.disconnect();
+        go(performance.now());
+      });
+      watch.observe(root, { attributes: true });
+    });
+    const start = performance.now();
+    const both = { bubbles: true, button: 0, pointerId: 1, ...place };
+    view.setPointerCapture = () => {};
+    view.dispatchEvent(new PointerEvent("pointerdown", both));
+    view.dispatchEvent(new PointerEvent("pointerup", both));
+    seen.push((await answered) - start);
+  }
+  return seen;
+}"""
+
+
+def test_a_click_asks_where_a_patch_is_copied_from(attention, screenshots):
+    page = attention.page
+    before = attention.pixels("attention-view")
+    attention.act(lambda: page.mouse.click(*attention.at(0.41, 0.6)))
+    assert attention["row"] == "76"
+    assert changed(before, attention.pixels("attention-view")).any()
+    facts = "s = attention.shown; t = s['top'][0]; "
+    facts += "print(t['row'], t['column'], format(t['share'], '.4f'), "
+    facts += "format(s['entropy'], '.2f'))"
+    told = f"{attention['best']} {attention['share']} {attention['entropy']}"
+    assert ask_kernel(page, facts) == told
+    share = f"{100 * float(attention['share']):.1f} %"
+    assert attention.part("share-0").inner_text() == share
+    assert share in attention.status()
+    assert attention["entropy"] in attention.part("fact-entropy").inner_text()
+    attention.act(lambda: attention.drag((0.4, 0.4), (0.6, 0.5)))
+    assert attention["column"] == "76"
+    attention.act(lambda: page.keyboard.press("Home"))
+    assert (attention["row"], attention["column"]) == ("63", "63")
+    attention.act(lambda: page.keyboard.press("ArrowDown"))
+    attention.act(lambda: page.keyboard.press("Shift+ArrowLeft"))
+    assert (attention["row"], attention["column"]) == ("67", "47")
+    points = [[0.3 + 0.01 * k, 0.62 - 0.013 * k] for k in range(25)]
+    view = attention.part("attention-view").element_handle()
+    took = page.evaluate(ANSWERED, [attention.root.element_handle(), view, points])
+    print(
+        f"click to facts: median {np.median(took):.0f} ms, longest {max(took):.0f} ms"
+    )
+    assert np.median(took) < 1000
+
+
+def test_settings_of_attention_are_set_by_hand(attention):
+    page = attention.page
+    loose = float(attention["entropy"])
+    attention.act(lambda: attention.set_range("scale", 2))
+    assert attention["scale"] == "100"
+    assert float(attention["entropy"]) < loose
+    attention.act(lambda: attention.part("propagation").uncheck())
+    found = "print(attention.shown['propagation'], attention.shown['softmax_scale'])"
+    assert ask_kernel(page, found) == "False 100.0"
+    attention.act(lambda: attention.part("photo-hedgehog").check())
+    assert ask_kernel(page, "print(attention.shown['photo'])") == "hedgehog"
+    assert not attention.part("source-features").is_visible()
+
+
+def test_the_hole_of_attention_is_dragged(attention):
+    pasted = attention.pixels("pasted-view")
+    attention.act(lambda: attention.drag((0.5, 0.5), (0.35, 0.5), part="hole-photo"))
+    assert attention["box"] != "45 45 38 38"
+    assert changed(pasted, attention.pixels("pasted-view")).any()
+    assert int(attention["column"]) < 50, "the deepest pixel is followed"
+    box = "print(*attention.shown['box'])"
+    assert ask_kernel(attention.page, box) == attention["box"]
+    attention.act(
+        lambda: (
+            attention.part("hole-photo").focus()
+            or None
+            or attention.page.keyboard.press("+")
+        )
+    )
+    assert attention["box"].endswith("40 40")
+
+
+def test_attention_over_features_and_the_card_fits(make_page, lab, screenshots):
+    page = make_page(1200, 1000)
+    open_notebook(page, lab, "attending.ipynb")
+    assert run_all(page) == []
+    card = AttentionInPage(page)
+    assert (card["source"], card["scale"]) == ("features", "4")
+    assert "scale 4, with" in card.part("fact-as-trained").inner_text()
+    card.act(lambda: card.part("source-colours").check())
+    assert ask_kernel(page, "print(attending.maps.name)") == "its colours"
+    card.act(lambda: card.set_range("scale", 1))
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        card.pixels("attention-view")
+        card.root.screenshot(path=screenshots / f"attention_{name.lower()}.png")
+    assert card.root.bounding_box()["height"] <= 840
+    assert card.root.evaluate(overflow) <= 0
+    card.act(lambda: card.part("source-features").check())
+    card.root.screenshot(path=screenshots / "attention_features.png")
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 1000})
+    card.pixels("attention-view")
+    assert card.root.evaluate(overflow) <= 0
+    card.root.screenshot(path=screenshots / "attention_narrow.png")
+    assert page.problems == []
 
 
 # ---- lessons ----

@@ -1,0 +1,429 @@
+// The attention explorer: where each patch of a hole is copied from, and how surely.
+
+const ATTENTION_HINT =
+  "Each place of the hole compares its patch with all known ones and copies from those " +
+  "that look most like it. Click or drag to ask; arrow keys walk, Home asks in the " +
+  "middle. In the small picture drag the hole.";
+const GLOW = 0.45; // how teal a source becomes, at most
+const ARROW_OF = ["↓", "↘", "→", "↗", "↑", "↖", "←", "↙"]; // as the wheel's names
+
+const percentOf = (share) => `${(100 * share).toFixed(share < 0.001 ? 2 : 1)} %`;
+const bits = (value) => value.toFixed(2);
+const pixelsOff = ({ far, way }) =>
+  way === "here" ? "its own place" : `${far.toFixed(0)} px off, ${way}`;
+const scaleText = (value) => `${Number(value.toPrecision(3))}`;
+
+/** The compared patch around a cell, as cells of the grid. */
+const patchBox = ({ patch }, [row, column]) => {
+  const reach = Math.floor(patch / 2);
+  return [row - reach, column - reach, patch, patch];
+};
+
+/** Yellow around the asked patch: on every picture of the card the same. */
+function drawAsked({ canvas, asked }) {
+  if (asked && canvas.width) drawFrame(canvas.getContext("2d"), asked.box, asked.grid);
+}
+
+/** A picture to ask about, patch by patch. */
+class PatchCanvas extends PixelCanvas {
+  drawNow() {
+    if (!this.paint || !this.canvas.width) return;
+    this.paint(this.canvas.getContext("2d"));
+    drawAsked(this);
+  }
+
+  step([across, down], far) {
+    const by = (far ? 4 : 1) * this.asked.step;
+    this.ask(this.row + by * down, this.column + by * across);
+  }
+}
+
+/** The photo whose hole can be dragged. */
+class AskedPhoto extends PhotoCanvas {
+  drawNow() {
+    if (!this.photo || !this.canvas.width) return;
+    this.paint(this.canvas.getContext("2d"));
+    drawAsked(this);
+  }
+}
+
+/** The strongest sources: thumbnail, share, how far; pointing at one shows which. */
+class SourceList {
+  constructor(onPoint) {
+    this.onPoint = onPoint;
+    this.list = element("ol", {
+      class: "iw-sources",
+      "aria-label": "strongest sources",
+      "data-testid": "sources",
+    });
+  }
+
+  show(top, picture) {
+    this.list.replaceChildren(...top.map((source, k) => this.item(source, k, picture)));
+  }
+
+  item(source, k, picture) {
+    const point = (which) => () => this.onPoint(which);
+    const bar = element("span", { class: "bar" });
+    bar.style.setProperty("--weight", `${100 * source.share}%`);
+    const share = element("b", { "data-testid": `share-${k}` }, percentOf(source.share));
+    const far = element("span", { class: "far" }, pixelsOff(source));
+    const told = `source ${k + 1}: ${percentOf(source.share)}, ${pixelsOff(source)}`;
+    const listens = { onmouseenter: point(k), onmouseleave: point(null) };
+    Object.assign(listens, { onfocus: point(k), onblur: point(null) });
+    const attributes = { tabindex: "0", "aria-label": told, ...listens };
+    return element("li", attributes, picture(source), bar, share, far);
+  }
+}
+
+/** The whole card: keeps the photo, the settings and the asked patch in step. */
+class AttentionExplorer extends PixelExplorer {
+  build() {
+    this.given = kept(rgbCanvas);
+    this.rough = kept(rgbCanvas);
+    this.pasted = kept(rgbCanvas);
+    this.ground = kept(dimmedCanvas);
+    this.pointed = null; // the source that the reader points at
+    this.makeControls();
+    this.makeViews();
+    this.makeNumbers();
+    this.layOut();
+  }
+
+  makeControls() {
+    this.photos = thumbnails(this.model, (photo) => this.ask("photo", { photo }));
+    const sources = [
+      { value: "colours", label: "colours", testid: "source-colours" },
+      { value: "features", label: "features", testid: "source-features" },
+    ];
+    this.sources = segment("what is compared", sources, (source) =>
+      this.ask("source", { source }),
+    );
+    this.scale = new Sliders(
+      () => this.askScale(),
+      (_, value) => scaleText(10 ** value),
+    );
+    const range = { low: 0, high: 2, step: 0.05 };
+    this.scale.list([{ name: "scale", label: "Softmax scale", ...range }]);
+    this.fuse = element("input", {
+      type: "checkbox",
+      "data-testid": "propagation",
+      onchange: ({ target }) => this.ask("propagation", { propagation: target.checked }),
+    });
+  }
+
+  makeViews() {
+    const view = (testid, what) =>
+      this.view(testid, what, "the deepest pixel of the hole", PatchCanvas);
+    this.field = view("attention-view", "Where the asked patch copies from.");
+    this.paste = view("pasted-view", "The photo with what attention pastes in its hole.");
+    this.ways = view("wheel-view", "Where the best source of each missing place lies.");
+    const label =
+      "Photo with its hole. Arrow keys move the asked place, Shift and arrow keys the " +
+      "hole, plus and minus resize a rectangle; Home asks about the deepest pixel.";
+    const onAsk = (row, column) => this.ask("look", { row, column });
+    const onPlace = (box) => this.ask("place", { box });
+    const asks = { testid: "hole-photo", label, onAsk, onPlace };
+    this.photo = this.watch(new AskedPhoto(asks));
+    this.list = new SourceList((which) => {
+      this.pointed = which;
+      this.field.draw();
+    });
+  }
+
+  makeNumbers() {
+    this.spread = element("span", { class: "iw-part", "data-testid": "spread" });
+    this.missing = element("span", { class: "iw-part", "data-testid": "missing" });
+    this.facts = element("dl", { class: "iw-facts" });
+    this.turn = div("iw-turn");
+    const { disc, full, names } = this.model.get("controls");
+    const wheel = rgbCanvas(this.model.get("colours"), disc, disc);
+    wheel.setAttribute("role", "img");
+    wheel.setAttribute(
+      "aria-label",
+      `Colour wheel: ${names.map((name, k) => `${name} ${ARROW_OF[k]}`).join(", ")}.`,
+    );
+    const [down, lowRight, right, upRight, up, upLeft, left, lowLeft] = names.map(
+      (name, k) => element("span", {}, `${ARROW_OF[k]} ${name}`),
+    );
+    this.wheel = div(
+      "iw-wheel",
+      ...[upLeft, up, upRight, left, wheel, right, lowLeft, down, lowRight],
+    );
+    this.near = div("iw-hint", `White: near. Full colour: ${full} px or more.`);
+  }
+
+  layOut() {
+    const { network } = this.model.get("controls");
+    const check = element("label", { class: "iw-check" }, this.fuse, "propagation");
+    check.title = "A match counts more where the neighbours match alike.";
+    const controls = div("iw-row iw-asks", div("iw-photos", this.photos.row));
+    if (network) controls.append(this.sources.row);
+    controls.append(this.scale.box, check);
+    const keys = div(
+      "iw-keys",
+      key("window", "asked patch"),
+      key("square", "its best sources"),
+      key("glass", "hole"),
+    );
+    const side = column("Copies mostly from", this.turn, this.list.list, this.facts);
+    const main = column(
+      ["Where it copies from", this.spread],
+      this.field.canvas,
+      this.scaleRow(),
+      keys,
+    );
+    this.body.append(
+      controls,
+      div("iw-attention", main, side),
+      div(
+        "iw-four",
+        column(["Hole", this.missing], this.photo.canvas),
+        column("Pasted by attention", this.paste.canvas),
+        column("Way to the best source", this.ways.canvas),
+        column("Which way a colour means", this.wheel, this.near),
+      ),
+    );
+  }
+
+  /** What a brightness means; the scale is fixed, whatever is asked. */
+  scaleRow() {
+    const bar = div("iw-glow");
+    const { faintest } = this.model.get("controls");
+    const count = Math.round(-Math.log10(faintest));
+    const ticks = Array.from({ length: count + 1 }, (_, k) => {
+      const share = 100 * faintest * 10 ** k;
+      return element("span", {}, `${Number(share.toPrecision(1))} %`);
+    });
+    return div("iw-shares", bar, div("iw-ticks", ...ticks));
+  }
+
+  // ---- what Python says ----
+
+  showAll() {
+    const { shown, model, width, height } = this;
+    this.photos.show(shown.photo);
+    this.sources.show(shown.source);
+    this.fuse.checked = shown.propagation;
+    this.showScale();
+    this.showField();
+    this.showPictures();
+    const photo = this.given(model.get("image_bytes"), width, height);
+    const cut = ({ row, column: across }) => this.patch(photo, [row, across]);
+    this.list.show(shown.top, cut);
+    this.showTurn();
+    this.showNumbers();
+    this.say(attentionSentence(shown));
+    const { row, column: across, source, propagation, box, top } = shown;
+    this.mark({
+      row,
+      column: across,
+      source,
+      propagation,
+      photo: shown.photo,
+      scale: scaleText(shown.softmax_scale),
+      box: box.join(" "),
+      best: `${top[0].row} ${top[0].column}`,
+      share: top[0].share.toFixed(4),
+      entropy: bits(shown.entropy),
+    });
+  }
+
+  /** A slider that is being moved is ahead of Python: it is left alone. */
+  showScale() {
+    const { softmax_scale: scale } = this.shown;
+    if (this.wanted && Math.abs(Math.log(this.wanted / scale)) > 1e-6) return;
+    this.wanted = null;
+    this.scale.show({ scale: Math.log10(scale) });
+  }
+
+  askScale() {
+    this.wanted = Number((10 ** this.scale.values.scale).toPrecision(4));
+    this.ask("scale", { softmax_scale: this.wanted });
+  }
+
+  /** The asked patch, in what every canvas of the card needs. */
+  asked() {
+    const { shown } = this;
+    return { box: patchBox(shown, shown.cell), grid: shown.grid, step: shown.step };
+  }
+
+  place() {
+    const { width, height, shown } = this;
+    const { row, column: across } = shown;
+    return { width, height, row, column: across, asked: this.asked() };
+  }
+
+  showField() {
+    const { shown, model, width, height } = this;
+    const [tall, wide] = shown.grid;
+    const { faintest } = model.get("controls");
+    const row = floatsOf(model.get("row_bytes"));
+    const light = row.map((share) =>
+      clip(1 - Math.log10(Math.max(share, faintest)) / Math.log10(faintest), 0, 1),
+    );
+    const lit = paintedCanvas(wide, tall, (i) => [0, 0, 0, 255 * light[i]]);
+    const tint = paintedCanvas(wide, tall, (i) => [...TEAL, 255 * GLOW * light[i]]);
+    const photo = this.given(model.get("image_bytes"), width, height);
+    const ground = this.ground(model.get("image_bytes"), width, height);
+    const paint = (pen) => {
+      drawWhole(pen, ground);
+      pen.drawImage(this.seen(pen.canvas, photo, lit), 0, 0);
+      drawWhole(pen, tint, true);
+      pen.drawImage(this.glass(pen.canvas), 0, 0);
+      this.drawSources(pen);
+    };
+    this.field.show({ ...this.place(), paint });
+  }
+
+  /** The photo, seen as far as `lit` is opaque. */
+  seen({ width, height }, photo, lit) {
+    const layer = element("canvas", { width, height });
+    const pen = layer.getContext("2d");
+    drawWhole(pen, photo);
+    pen.globalCompositeOperation = "destination-in";
+    drawWhole(pen, lit, true);
+    return layer;
+  }
+
+  /** The hatched hole alone, kept until it or the size changes. */
+  glass({ width, height }) {
+    const bytes = this.model.get("hole_bytes");
+    const old = this.glassed;
+    if (old?.bytes !== bytes || old.layer.width !== width) {
+      const layer = element("canvas", { width, height });
+      drawHole(layer.getContext("2d"), this.hole, this.width, this.height);
+      this.glassed = { bytes, layer };
+    }
+    return this.glassed.layer;
+  }
+
+  /** Lines from the best sources to the asked patch, the strongest drawn last. */
+  drawSources(pen) {
+    const { shown, pointed } = this;
+    const order = shown.top.map((_, k) => k).reverse();
+    if (pointed !== null && pointed < order.length)
+      order.push(...order.splice(order.indexOf(pointed), 1));
+    for (const k of order) {
+      const source = shown.top[k];
+      pen.globalAlpha = pointed === null || pointed === k ? 1 : 0.3;
+      this.drawLine(pen, source);
+      const box = patchBox(shown, [source.row, source.column]);
+      drawFrame(pen, box, shown.grid, pointed === k ? "#ffffff" : `rgb(${TEAL})`);
+    }
+    pen.globalAlpha = 1;
+  }
+
+  drawLine(pen, { row, column: across, share }) {
+    const { shown } = this;
+    const cell = pen.canvas.width / shown.grid[1];
+    const [y, x] = [row, across].map((k) => (k + 0.5) * cell);
+    const [v, u] = shown.cell.map((k) => (k + 0.5) * cell);
+    const bend = [(x + u) / 2 + (y - v) * 0.16, (y + v) / 2 - (x - u) * 0.16];
+    const line = pen.canvas.width / 360;
+    pen.lineCap = "round";
+    for (const [ink, thick] of [
+      [DARK, 2.6],
+      [`rgb(${TEAL})`, 1],
+    ]) {
+      pen.strokeStyle = ink;
+      pen.lineWidth = (thick + 3.5 * Math.sqrt(share)) * line;
+      pen.beginPath();
+      pen.moveTo(x, y);
+      pen.quadraticCurveTo(...bend, u, v);
+      pen.stroke();
+    }
+  }
+
+  showPictures() {
+    const { model, shown, width, height, hole } = this;
+    const photo = this.given(model.get("image_bytes"), width, height);
+    const state = { hole, photo, resizable: shown.rectangle };
+    if (!this.photo.moving) state.box = shown.box;
+    this.photo.show({ ...this.place(), ...state });
+    const pasted = this.pasted(model.get("pasted_bytes"), width, height);
+    this.paste.show({
+      ...this.place(),
+      paint: (pen) => {
+        drawWhole(pen, pasted);
+        drawRim(pen, hole, width, height);
+      },
+    });
+    this.ways.show({ ...this.place(), paint: this.waysPainter() });
+  }
+
+  waysPainter() {
+    const { model, shown, width, height } = this;
+    const [tall, wide] = shown.grid;
+    const cells = bytesOf(model.get("cells_bytes"));
+    const rgb = bytesOf(model.get("wheel_bytes"));
+    const ground = this.ground(model.get("image_bytes"), width, height);
+    const map = paintedCanvas(wide, tall, (i) =>
+      cells[i] ? [...rgb.subarray(3 * i, 3 * i + 3), 255] : null,
+    );
+    return (pen) => {
+      drawWhole(pen, ground);
+      drawWhole(pen, map, true);
+    };
+  }
+
+  /** A patch of a picture as a small canvas. */
+  patch(picture, cell) {
+    const { shown, hole, width } = this;
+    const [top, left, side] = patchBox(shown, cell).map((k) => k * shown.step);
+    const canvas = element("canvas", { width: 80, height: 80, "aria-hidden": "true" });
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(picture, left, top, side, side, 0, 0, 80, 80);
+    return canvas;
+  }
+
+  /** What was asked with, and what came of it. */
+  showTurn() {
+    const { model, shown, width, height } = this;
+    const figure = (name, picture, text) =>
+      element("figure", { class: name }, this.patch(picture, shown.cell), text);
+    const rough = this.rough(model.get("rough_bytes"), width, height);
+    const pasted = this.pasted(model.get("pasted_bytes"), width, height);
+    const asked =
+      shown.source === "colours"
+        ? figure("asked", rough, shown.missing_here ? "asked: the first fill" : "asked")
+        : element("span", {}, `asked by the features of ${shown.name}`);
+    const made = shown.missing_here ? "pasted: their mix" : "known: it stays";
+    const arrow = element("span", { class: "to", "aria-hidden": "true" }, "→");
+    this.turn.replaceChildren(asked, arrow, figure("made", pasted, made));
+  }
+
+  showNumbers() {
+    const { shown } = this;
+    const { entropy, entropy_most: most, even, usable, own, average } = shown;
+    this.spread.textContent = `${shown.most} of ${usable} patches make up 90 %`;
+    this.missing.textContent = `${percentOf(shown.share)} missing`;
+    const trained = [
+      "as trained",
+      `scale ${scaleText(own[0])}, ${own[1] ? "with" : "without"} propagation`,
+    ];
+    showFacts(this.facts, [
+      ["entropy", `${bits(entropy)} of at most ${bits(most)} bits`],
+      ["as an even choice of", `${even < 10 ? even.toFixed(1) : even.toFixed(0)} patches`],
+      ["mean in the hole", average === null ? "nothing missing" : `${bits(average)} bits`],
+      ...(shown.source === "features" ? [trained] : []),
+    ]);
+  }
+}
+
+function attentionSentence(shown) {
+  const { row, column: across, missing_here: missing, top, step, usable } = shown;
+  const [best] = top;
+  const at = [best.row, best.column].map((k) => Math.floor((k + 0.5) * step));
+  const where = `row ${at[0]}, column ${at[1]}, ${pixelsOff(best)}`;
+  const five = top.reduce((sum, { share }) => sum + share, 0);
+  return (
+    `Row ${row}, column ${across} (${missing ? "missing" : "known"}): most, ` +
+    `${percentOf(best.share)}, comes from ${where}; the ${top.length} best give ` +
+    `${percentOf(five)}, and ${shown.most} of ${usable} patches make up 90 %. Entropy ` +
+    `${bits(shown.entropy)} of at most ${bits(shown.entropy_most)} bits.`
+  );
+}
+
+export default shownBy(AttentionExplorer, ATTENTION_HINT);
