@@ -1,12 +1,12 @@
 """Partial convolution: the naive loops agree, and nothing hidden is ever read."""
 
-import pickle
 from copy import deepcopy
 from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import draw, made, scattered
 from torch import Tensor, nn
 
 from course_lib.evidence import record
@@ -14,24 +14,6 @@ from course_lib.layers import PartialConv2d, PartialConv3d
 from course_lib.tensors import ContractError
 
 Layer = PartialConv2d | PartialConv3d
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    numbers = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=numbers, dtype=torch.float64)
-
-
-def scattered(*shape: int, share: float = 0.6, seed: int = 1) -> Tensor:
-    """Validity: a block of unknowns larger than any kernel, and single ones."""
-    numbers = torch.Generator().manual_seed(seed)
-    valid = (torch.rand(shape, generator=numbers) < share).double()
-    valid[0, ..., :8, :7] = 0
-    return valid
-
-
-def made(layer: type, *arguments, seed: int = 2, **options) -> nn.Module:
-    torch.manual_seed(seed)
-    return layer(*arguments, **options).double()
 
 
 def naive(layer: Layer, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,14 +102,6 @@ def test_the_two_part_identity():
     torch.testing.assert_close(evidence[""]["window"], expected)
 
 
-def test_one_channel_equals_the_same_for_every_channel():
-    layer, x = made(PartialConv2d, 3, 4, 5, 2, 2), draw(2, 3, 12, 15)
-    valid = scattered(2, 1, 12, 15)
-    one, many = layer(x, valid), layer(x, valid.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(one[0], many[0], rtol=1e-12, atol=1e-12)
-    assert torch.equal(one[1], many[1])
-
-
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 2), (7, 2), (3, 2)])
 def test_validity_is_a_max_pool_and_never_shrinks(kernel: int, stride: int):
     valid = scattered(2, 1, 17, 20, share=0.05)
@@ -136,22 +110,6 @@ def test_validity_is_a_max_pool_and_never_shrinks(kernel: int, stride: int):
     assert torch.equal(known, F.max_pool2d(valid, kernel, stride, kernel // 2))
     assert 0 < known.mean() < 1
     assert (known >= valid[..., ::stride, ::stride]).all()
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30, -3.0])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_nothing_hidden_is_read_and_no_gradient_reaches_it(value, channels):
-    layer, valid = made(PartialConv2d, 3, 4, 3, padding=1), scattered(2, channels, 9, 9)
-    found = []
-    for hidden in (value, 0.0):
-        layer.zero_grad()
-        x = torch.where(valid == 1, draw(2, 3, 9, 9), hidden).requires_grad_()
-        y, _ = layer(x, valid)
-        y.square().sum().backward()
-        assert (x.grad[valid.expand_as(x) == 0] == 0).all()
-        assert (x.grad[valid.expand_as(x) == 1] != 0).any()
-        found.append([y, x.grad, layer.weight.grad.clone(), layer.bias.grad.clone()])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_empty_windows_are_exactly_zero_whatever_the_bias():
@@ -205,14 +163,6 @@ def test_it_is_homogeneous_up_to_the_bias():
     torch.testing.assert_close((thrice - bias) * known, 3 * (once - bias) * known)
 
 
-def test_no_gradient_goes_through_validity():
-    layer, valid = made(PartialConv2d, 3, 4, 3), scattered(2, 1, 9, 12).requires_grad_()
-    y, known = layer(draw(2, 3, 9, 12), valid)
-    assert not known.requires_grad
-    y.sum().backward()
-    assert valid.grad is None
-
-
 def test_evidence_tells_the_known_share_and_the_validity():
     layer, valid = made(PartialConv2d, 3, 4, 5, 2, 2), scattered(2, 1, 16, 20)
     with record(layer) as evidence:
@@ -243,43 +193,6 @@ def test_half_precision_counts_in_single(dtype: torch.dtype):
     assert torch.equal(cast_evidence[""]["window"], evidence[""]["window"])
     assert torch.equal(cast_known, known)
     torch.testing.assert_close(y.float(), expected, rtol=0.02, atol=0.02)
-
-
-def test_nothing_is_kept_between_calls():
-    layer, x = made(PartialConv2d, 3, 4, 3, padding=1), draw(2, 3, 9, 12)
-    valid = scattered(2, 1, 9, 12)
-    before, first = set(vars(layer)), layer(x, valid)
-    layer(draw(1, 3, 5, 5), torch.ones(1, 1, 5, 5))
-    layer(x, 1 - valid)
-    assert torch.equal(layer(x, valid)[0], first[0])
-    assert set(vars(layer)) == before
-    assert set(layer.state_dict()) == {"weight", "bias"}
-
-
-@pytest.mark.parametrize("copy", [deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_does_the_same(copy):
-    layer, x = made(PartialConv2d, 3, 4, 3, padding=1), draw(2, 3, 9, 12)
-    valid = scattered(2, 1, 9, 12)
-    assert torch.equal(copy(layer)(x, valid)[0], layer(x, valid)[0])
-
-
-def test_the_input_is_left_as_it_was():
-    layer, x, valid = (
-        made(PartialConv2d, 3, 4, 1),
-        draw(2, 3, 9, 9),
-        scattered(2, 1, 9, 9),
-    )
-    before = x.clone(), valid.clone()
-    layer(x, valid)
-    assert torch.equal(x, before[0])
-    assert torch.equal(valid, before[1])
-
-
-def test_a_picture_without_batch_is_refused():
-    with pytest.raises(ContractError, match="must both have 4 axes"):
-        made(PartialConv2d, 4, 4, 3)(draw(4, 9, 9), torch.ones(4, 9, 9))
-    with pytest.raises(ContractError, match="must both have 5 axes"):
-        made(PartialConv3d, 1, 1, 3)(draw(1, 4, 9, 9), torch.ones(1, 4, 9, 9))
 
 
 def test_grey_validity_is_refused_where_speed_does_not_count():

@@ -1,8 +1,10 @@
-"""Features and validity belong together, whole or in parts; what does not is named."""
+"""Features and validity, whole or in parts; what a layer promises.
+
+What does not belong together is refused through every layer: ``test_contract.py``.
+"""
 
 from functools import partial
 
-import pytest
 import torch
 from torch import nn
 
@@ -14,7 +16,6 @@ from course_lib.layers import (
     promises,
     together,
 )
-from course_lib.tensors import ContractError
 
 X, SKIP = torch.rand(2, 5, 6, 7), torch.rand(2, 3, 6, 7)
 VALID = (torch.rand(2, 1, 6, 7, generator=torch.Generator().manual_seed(0)) < 0.5) * 1.0
@@ -44,31 +45,6 @@ def test_together_knows_what_either_knows():
     channels[:, 1, 2, 3] = 1
     _, valid = together((X, SKIP), (VALID * 0, channels))
     assert torch.equal(valid, channels[:, 1:2])
-
-
-@pytest.mark.parametrize(
-    ("x", "valid", "message"),
-    [
-        (X, (VALID,), r"both be tensors, or both be parts: .*\(x, skip\)"),
-        ((X, SKIP), VALID, "both be tensors, or both be parts"),
-        ((X, SKIP), (VALID,), "2 parts of features but 1 of validity"),
-        ((), (), "0 parts of features but 0 of validity"),
-        (X, VALID[:1], r"\(1, 1, 6, 7\) must have the same batch.*valid.expand"),
-        (X, VALID[..., :1], "same batch and size"),
-        (X, VALID[..., :3, :3], "same batch and size"),
-        (X, VALID[:, 0], "must both have 4 axes"),
-        (X[0], VALID[0], "must both have 4 axes"),
-        (X, VALID.expand(-1, 2, -1, -1), r"5 feature channels.*layer\(\(x, skip\)"),
-        (X, VALID.bool(), r"dtype torch.bool.*valid.float\(\)"),
-        (X, VALID.long(), r"dtype torch.int64.*valid.float\(\)"),
-        (X, VALID.to("meta"), "on cpu and validity on meta"),
-        ((X, SKIP), (VALID, OTHER.bool()), "dtype torch.bool"),
-    ],
-)
-def test_what_does_not_belong_together_is_named(x, valid, message: str):
-    for layer in (PlainConv2d(5, 2, 3), PartialConv2d(5, 2, 3)):
-        with pytest.raises(ContractError, match=message):
-            layer(x, valid)
 
 
 def test_a_layer_keeps_its_promises_in_a_functools_partial():

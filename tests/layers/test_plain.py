@@ -31,10 +31,3 @@ def test_validity_is_every_stride_th_value(stride: int):
     y, carried = layer(torch.rand(2, 3, 16, 24), valid)
     assert carried.shape == (2, 1, *y.shape[-2:])
     assert torch.equal(carried, valid[..., ::stride, ::stride])
-
-
-def test_validity_changes_no_value():
-    layer, x = PlainConv2d(3, 4, 3, padding=1), torch.rand(1, 3, 8, 8)
-    one, _ = layer(x, torch.ones(1, 1, 8, 8))
-    none, _ = layer(x, torch.zeros(1, 1, 8, 8))
-    assert torch.equal(one, none)

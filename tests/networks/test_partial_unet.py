@@ -1,31 +1,14 @@
-"""The U-Net of partial convolutions: how its hole closes, and what it never reads."""
-
-import pickle
-from copy import deepcopy
+"""The U-Net of partial convolutions: how its hole closes, and how parts count."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from unets import pair, small
 
 from course_lib.evidence import record
 from course_lib.layers import PartialConv2d, Parts, pairs
 from course_lib.networks import UNet
-
-
-def small(**options) -> UNet:
-    torch.manual_seed(0)
-    options = {"conv": PartialConv2d, "channels": (4, 6, 8), **options}
-    return UNet(kernels=(5, 3, 3), **options).eval()
-
-
-def pair(count: int = 2, height: int = 16, width: int = 24) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    image = torch.rand(count, 3, height, width, generator=draw)
-    hole = (torch.rand(count, 1, height, width, generator=draw) < 0.3).float()
-    hole[0, :, 2:13, 3:14] = 1
-    return image, hole
-
 
 # Side, kernels, hole's side: share of the side's square that is unknown, by level
 CLOSING = [
@@ -72,7 +55,7 @@ class EveryChannel(nn.Conv2d):
 
 def test_it_is_the_network_that_counts_over_all_channels():
     image, hole = pair()
-    ours, theirs = small().train(), small(conv=EveryChannel).train()
+    ours, theirs = small(conv=PartialConv2d).train(), small(conv=EveryChannel).train()
     theirs.load_state_dict(ours.state_dict())
     made, expected = ours(image, hole), theirs(image, hole)
     torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
@@ -83,7 +66,7 @@ def test_it_is_the_network_that_counts_over_all_channels():
 
 
 def test_a_decoder_window_counts_both_parts_by_their_channels():
-    network, (image, hole) = small(), pair(2, 32, 48)
+    network, (image, hole) = small(conv=PartialConv2d), pair(2, 32, 48)
     hole[0, :, 1:31, 1:47] = 1  # stays open down to the bottom
     with record(network) as evidence:
         network(image, hole)
@@ -97,60 +80,3 @@ def test_a_decoder_window_counts_both_parts_by_their_channels():
     known = torch.cat([below.expand(-1, 4, -1, -1), (1 - hole).expand_as(image)], 1)
     expected = F.avg_pool2d(known, 3, 1, 1).mean(1, keepdim=True)
     torch.testing.assert_close(evidence["last"]["window"], expected)
-
-
-@pytest.mark.parametrize("sees_hole", [None, True])
-@pytest.mark.parametrize("training", [True, False])
-def test_noise_and_nan_under_the_hole_change_nothing(sees_hole, training: bool):
-    image, hole = pair()
-    network = small(sees_hole=sees_hole).train(training)
-    made = network(image, hole)
-    for hidden in (torch.rand_like(image), torch.tensor(float("nan"))):
-        other = torch.where(hole == 1, hidden, image)
-        assert torch.equal(network(other, hole), made)
-    network.fill = 0.1  # nothing reads what the hole is filled with
-    assert torch.equal(network(image, hole), made)
-
-
-def test_no_gradient_reaches_a_hidden_pixel():
-    network, (image, hole) = small().train(), pair()
-    poisoned = torch.where(hole == 1, float("nan"), image).requires_grad_()
-    network(poisoned, hole).sum().backward()
-    assert (poisoned.grad[hole.expand_as(image) == 1] == 0).all()
-    assert (poisoned.grad[hole.expand_as(image) == 0] != 0).any()
-    assert all(p.grad.isfinite().all() for p in network.parameters())
-    assert all((p.grad != 0).any() for p in network.parameters())
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_an_empty_and_a_full_hole_give_finite_pictures(training: bool, value: float):
-    network, (image, hole) = small().train(training), pair()
-    poisoned = image if value == 0 else torch.full_like(image, float("nan"))
-    made = network(poisoned, torch.full_like(hole, value))
-    made.sum().backward()
-    assert made.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in network.parameters())
-
-
-def test_the_hole_is_no_channel_unless_asked_for():
-    assert small().encoder[0].conv.weight.shape[1] == 3
-    assert small(sees_hole=True).encoder[0].conv.weight.shape[1] == 4
-
-
-def test_it_runs_in_half_precision():
-    network, (image, hole) = small().train(), pair()
-    expected = network(image, hole)
-    with torch.autocast("cpu", torch.bfloat16):
-        made = network(image, hole)
-    made.float().sum().backward()
-    torch.testing.assert_close(made.float(), expected, rtol=0.05, atol=0.03)
-    assert all(p.grad.isfinite().all() for p in network.parameters())
-
-
-@pytest.mark.parametrize("copy", [deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_copy_does_the_same_and_calls_leave_nothing_behind(copy):
-    network, (image, hole) = small(), pair()
-    made = network(image, hole)
-    network(*pair(1, 8, 8))
-    assert torch.equal(copy(network)(image, hole), made)
