@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_lib import holes, photos, recipes, sketch
 from course_lib.networks import CoarseToFine, UNet
-from course_lib.recipes import runs
+from course_lib.recipes import adversaries, runs
 from course_lib.recipes.weights import training_facts
 from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
@@ -198,12 +198,12 @@ def test_both_stages_are_trained_and_the_sketch_is_used():
 def test_the_adversarial_training_moves_both_and_resumes_exactly(monkeypatch):
     stages, seen = (Budget(4, 2, 16),), []
     first, whole = guided(), runs.training_batches
-    history = runs.train_against_critic(first, "a", stages, rate=1e-3)
+    history = adversaries.train_against_critic(first, "a", stages, rate=1e-3)
     assert set(history.losses) == {"critic", "generator", "hole"}
     assert not torch.equal(weights(first), weights(guided()))
 
-    def cut(*stage: Any) -> Iterator[runs.Batch]:
-        for number, batch in enumerate(whole(*stage)):
+    def cut(*stage: Any, **kinds: bool) -> Iterator[runs.Batch]:
+        for number, batch in enumerate(whole(*stage, **kinds)):
             seen.append(number)
             if number == 2:
                 signal.raise_signal(signal.SIGINT)
@@ -211,10 +211,10 @@ def test_the_adversarial_training_moves_both_and_resumes_exactly(monkeypatch):
 
     monkeypatch.setattr(runs, "training_batches", cut)
     with pytest.raises(SystemExit, match="b: stopped at step"):
-        runs.train_against_critic(guided(), "b", stages, rate=1e-3)
+        adversaries.train_against_critic(guided(), "b", stages, rate=1e-3)
     monkeypatch.setattr(runs, "training_batches", whole)
     again = guided()
-    resumed = runs.train_against_critic(again, "b", stages, rate=1e-3)
+    resumed = adversaries.train_against_critic(again, "b", stages, rate=1e-3)
     assert resumed.losses == history.losses
     assert torch.equal(weights(again), weights(first))
 
@@ -223,15 +223,90 @@ def test_a_critic_that_does_not_care_leaves_l1_alone(monkeypatch):
     """With weight 0 the generator learns what ``train_fill`` teaches it."""
     betas = {"betas": (0.5, 0.999)}
     plain, versed = guided(), guided()
-    with_critic = runs.train_against_critic(
+    with_critic = adversaries.train_against_critic(
         versed, "critic", (Budget(1, 2, 16),), rate=1e-3, weight=0.0
     )
-    prepare = runs._Run.prepare
+    prepare = runs.Run.prepare
     monkeypatch.setattr(runs, "_initialise", lambda _: None)
-    monkeypatch.setattr(runs._Run, "prepare", lambda *given: prepare(*given, **betas))
+    monkeypatch.setattr(runs.Run, "prepare", lambda *given: prepare(*given, **betas))
     alone = runs.train_fill(plain, "alone", (Budget(1, 2, 16),), rate=1e-3)
     assert alone.losses["hole"] == with_critic.losses["hole"]
     assert torch.allclose(weights(plain), weights(versed), atol=1e-7)
+
+
+def test_two_critics_teach_the_free_stage_alone_and_it_resumes_exactly(monkeypatch):
+    stages, whole = (Budget(3, 6, 32),), runs.training_batches
+
+    def free() -> CoarseToFine:
+        network = guided()
+        network.coarse.requires_grad_(False)
+        return network
+
+    first, before = free(), weights(guided().coarse)
+    history = adversaries.train_against_two(first, "a", stages, rate=1e-3)
+    assert set(history.losses) == {"critic", "generator", "hole"}
+    assert torch.equal(weights(first.coarse), before)
+    assert not torch.equal(weights(first.fine), weights(guided().fine))
+
+    def cut(*stage: Any, **kinds: bool) -> Iterator[runs.Batch]:
+        for number, batch in enumerate(whole(*stage, **kinds)):
+            if number == 1:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(runs, "training_batches", cut)
+    with pytest.raises(SystemExit, match="b: stopped at step"):
+        adversaries.train_against_two(free(), "b", stages, rate=1e-3)
+    monkeypatch.setattr(runs, "training_batches", whole)
+    again = free()
+    resumed = adversaries.train_against_two(again, "b", stages, rate=1e-3)
+    assert resumed.losses == history.losses
+    assert torch.equal(weights(again), weights(first))
+
+
+def test_the_rate_of_critics_falls_over_all_their_updates():
+    run = runs.Run("rates", (Budget(10, 6, 32),), 0)
+    _, schedule = run.prepare(tiny(), 1.0, updates=3)
+    rates = []
+    for _ in range(30):
+        schedule.optimizer.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    assert rates[9] > 0.7
+    assert rates[29] == pytest.approx(0.02)
+
+
+def test_boxes_are_boxes_of_a_quarter_to_half_the_side():
+    stream = runs.training_batches(
+        Budget(1, 40, 32), torch.Generator().manual_seed(0), boxes=True
+    )
+    _, hole = next(stream)
+    for part in hole:
+        rows, columns = part[0].amax(1).sum(), part[0].amax(0).sum()
+        assert part.sum() == rows * columns
+        assert 8 <= min(rows, columns) <= max(rows, columns) <= 16
+
+
+def test_frozen_parts_are_not_begun_anew():
+    network = guided()
+    network.coarse.requires_grad_(False)
+    before = weights(network.coarse), weights(network.fine)
+    runs.train_fill(network, "half frozen", (Budget(1, 2, 16),), rate=1e-9)
+    assert torch.equal(weights(network.coarse), before[0])
+    assert not torch.allclose(weights(network.fine), before[1], atol=1e-3)
+
+
+def test_the_discounted_loss_weighs_each_picture_the_same():
+    image, hole = torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)
+    hole[0, :, 2:5, 2:5], hole[1, :, 0, 0] = 1, 1
+    wrong = torch.zeros_like(image)
+    wrong[0, :, 3, 3] = 1  # 2 from the nearest known pixel; the 8 around it 1
+    loss, inside = runs.fill_loss((wrong,), (image, hole), 0.5)
+    share = 0.25 / (8 * 0.5 + 0.25)
+    assert inside.item() == pytest.approx(share / 2)
+    assert loss.item() == pytest.approx(share / 2 + 1 / 128)
+    _, flat = runs.fill_loss((wrong,), (image, hole))
+    assert flat.item() == pytest.approx(1 / 9 / 2)
 
 
 def test_a_card_says_how_it_was_trained():

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from course_lib import holes, photos, session, sketch, training
-from course_lib.losses import hinge_losses
-from course_lib.networks import CoarseToFine, PatchCritic
+from course_lib.losses import discount_weights
 from course_lib.session import ROOT, Budget
-from course_lib.tensors import composite
 
 CHECKPOINTS = ROOT / ".cache" / "checkpoints"
 Batch = tuple[Tensor, ...]  # picture, hole, and a sketch for networks it guides
 POOL = 2048  # training holes drawn beforehand for a stage; growing them takes long
-ADVERSARIAL = 0.03  # of the hinge loss beside L1; in the hole about half as steep
 
 
 def train_fill(
@@ -34,15 +31,16 @@ def train_fill(
     The loss is the mean error in the hole, each picture counting the same however
     small its hole, plus the mean error of all pixels. Where a network has two stages,
     both are held to it; where a sketch guides it, two of three pictures bring one.
+    Parts whose parameters are frozen keep them; all others begin anew.
     """
-    run = _Run(name, stages, seed)
+    run = Run(name, stages, seed)
     _initialise(network)
     optimizer, schedule = run.prepare(network, rate)
 
     def step(batch: Batch) -> dict[str, Tensor]:
         with run.accelerator.autocast():
-            predictions = _predictions(network, batch)
-        loss, inside = _fill_loss(predictions, batch)
+            predictions = predicted(network, batch)
+        loss, inside = fill_loss(predictions, batch)
         run.update(optimizer, schedule, loss)
         return {"loss": loss.detach(), "hole": inside.detach()}
 
@@ -50,63 +48,7 @@ def train_fill(
     return run.fit(step, state, guided=getattr(network, "guided", False))
 
 
-def train_against_critic(
-    network: CoarseToFine,
-    name: str,
-    stages: tuple[Budget, ...],
-    *,
-    rate: float,
-    weight: float = ADVERSARIAL,
-    seed: int = 0,
-) -> training.History:
-    """Train a network further: L1 as before, and a patch critic to be deceived.
-
-    In each step first the critic learns, from the composite without its graph; then
-    the generator, from what the critic says now, which counts ``weight`` times; with 0
-    the critic looks on, and all else is the same. One critic for all stages, which must
-    share their picture size. Resumable.
-    """
-    run = _Run(name, stages, seed)
-    critic = PatchCritic(stages[-1].size, width=32, guided=network.guided)
-    betas = (0.5, 0.999)
-    own, own_schedule = run.prepare(network, rate, betas)
-    its, its_schedule = run.prepare(critic, rate, betas)
-
-    def step(batch: Batch) -> dict[str, Tensor]:
-        image, hole, *sketches = batch
-        with run.accelerator.autocast():
-            predictions = _predictions(network, batch)
-        filled = composite(predictions[-1].float(), image, hole)
-        critic.requires_grad_(True)
-        with run.accelerator.autocast():
-            real = critic(image, hole, *sketches).float()
-            fake = critic(filled.detach(), hole, *sketches).float()
-        judged, _ = hinge_losses(real, fake)
-        run.update(its, its_schedule, judged)
-        critic.requires_grad_(False)
-        with run.accelerator.autocast():
-            fake = critic(filled, hole, *sketches).float()
-        _, deceived = hinge_losses(real.detach(), fake)
-        loss, inside = _fill_loss(predictions, batch)
-        run.update(own, own_schedule, loss + weight * deceived)
-        return {
-            "critic": judged.detach(),
-            "generator": deceived.detach(),
-            "hole": inside.detach(),
-        }
-
-    state = {
-        "network": network,
-        "critic": critic,
-        "optimizer": own,
-        "critic_optimizer": its,
-        "schedule": own_schedule,
-        "critic_schedule": its_schedule,
-    }
-    return run.fit(step, state, guided=network.guided)
-
-
-class _Run:
+class Run:
     """A named, seeded training over stages: its device, its randomness, its file."""
 
     def __init__(self, name: str, stages: tuple[Budget, ...], seed: int) -> None:
@@ -124,11 +66,15 @@ class _Run:
         network: torch.nn.Module,
         rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
+        updates: int = 1,
     ) -> tuple[Any, Any]:
-        """The network on its device; its optimizer and its schedule over all stages."""
+        """The network on its device; its optimizer and its schedule over all stages.
+
+        ``updates``: how many the network gets in each step.
+        """
         network.to(self.accelerator.device).to(memory_format=torch.channels_last)
         adam = torch.optim.Adam(network.parameters(), lr=rate, betas=betas)
-        total = sum(stage.steps for stage in self.stages)
+        total = updates * sum(stage.steps for stage in self.stages)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             adam, lambda step: _warm_cosine(step / total)
         )
@@ -145,7 +91,7 @@ class _Run:
         self,
         step: Callable[[Batch], dict[str, Tensor]],
         state: dict[str, Any],
-        guided: bool,
+        **kinds: bool,
     ) -> training.History:
         """All stages one after the other; goes on where it was interrupted."""
         done = 0
@@ -156,7 +102,7 @@ class _Run:
                     part.train()
             history = training.fit(
                 step,
-                training_batches(stage, self.generator, guided),
+                training_batches(stage, self.generator, **kinds),
                 steps=done,
                 state=state | {"generator": self.generator},
                 checkpoint=self.checkpoint,
@@ -170,16 +116,20 @@ class _Run:
 
 
 def training_batches(
-    stage: Budget, generator: torch.Generator, guided: bool = False
+    stage: Budget,
+    generator: torch.Generator,
+    guided: bool = False,
+    boxes: bool = False,
 ) -> Iterator[Batch]:
     """Crops of the training photos with holes: half strokes, half irregular.
 
     Their ratios are even over all six buckets. A stage draws its holes beforehand,
     always the same ones; a batch takes some and turns and mirrors them. ``guided``: a
-    sketch beside them, see ``partly_drawn``.
+    sketch beside them, see ``partly_drawn``. ``boxes``: a rectangle in each, a quarter
+    to half as wide and high as the picture.
     """
     crops = photos.collection("train")
-    pool = _pool(stage.size)
+    pool = _boxes(stage.size) if boxes else _pool(stage.size)
     while True:
         image = crops.crops(stage.batch, stage.size, generator)
         pick = torch.randint(len(pool), (stage.batch,), generator=generator)
@@ -213,26 +163,37 @@ def _pool(size: int) -> Tensor:
     return holes.grow(torch.cat(shapes), target)
 
 
-def _predictions(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, ...]:
+@lru_cache(1)
+def _boxes(size: int) -> Tensor:
+    return holes.rectangles(POOL, size, torch.Generator().manual_seed(size))
+
+
+def predicted(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, ...]:
     """The answer of every stage that the network has, the last one last."""
     both = getattr(network, "both", None)
     return (network(*batch),) if both is None else both(*batch)
 
 
-def _fill_loss(predictions: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
-    """The loss of all stages, and the mean error of the last one in the hole."""
+def fill_loss(
+    predictions: tuple[Tensor, ...], batch: Batch, gamma: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The loss of all stages, and the mean error of the last one in the hole.
+
+    With ``gamma`` below 1 both are spatially discounted in the hole.
+    """
     image, hole = batch[:2]
+    weight = hole if gamma == 1 else hole * discount_weights(hole, gamma)
     total: Tensor | float = 0.0
     for prediction in predictions:
         error = (prediction.float() - image).abs().mean(1, keepdim=True)
-        inside = ((error * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3))).mean()
+        inside = ((error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))).mean()
         total = total + inside + error.mean()
     return torch.as_tensor(total), inside
 
 
 def _initialise(network: torch.nn.Module) -> None:
     for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
+        if isinstance(module, torch.nn.Conv2d) and module.weight.requires_grad:
             torch.nn.init.kaiming_normal_(module.weight)
             if module.bias is not None:  # drawn when the layer was made, without a seed
                 torch.nn.init.zeros_(module.bias)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from course_lib import evaluation, holes, photos, training, zoo
 from course_lib.networks import CoarseToFine
-from course_lib.recipes import runs
+from course_lib.recipes import adversaries, runs
 from course_lib.session import Budget
 
 BUDGET = (Budget(8_000, 16, 64), Budget(4_000, 8, 128))  # every U-Net of the course
@@ -18,8 +18,12 @@ RATE = 2e-3
 GATED_CHANNELS = [24, 40, 72, 88, 96]  # with gates .3 % fewer parameters than plain
 GUIDED_BUDGET = (Budget(9_000, 8, 64), Budget(2_500, 4, 128))
 GUIDED = {"width": 12, "dilations": [1, 2, 4, 8], "guided": True}
-CRITIC_BUDGET = (Budget(2_400, 4, 128),)
+CRITIC_BUDGET = (Budget(1_600, 4, 128),)
 CRITIC_RATE = 2e-4
+COPYING_BUDGET = (Budget(3_000, 8, 64), Budget(1_200, 4, 128))  # the fine stage alone
+COPYING = GUIDED | {"attention_rate": 1}
+INVENTING = GUIDED | {"fine_width": 16}  # without attention 4 % more parameters
+BOXES_BUDGET = (Budget(400, 12, 128),)
 
 
 def plain_unet() -> None:
@@ -57,7 +61,7 @@ def coarse_to_fine() -> None:
 
 def coarse_to_fine_gan() -> None:
     """The same network trained further against a patch critic."""
-    _against_critic("coarse_to_fine_gan", runs.ADVERSARIAL)
+    _against_critic("coarse_to_fine_gan", adversaries.ADVERSARIAL)
 
 
 def coarse_to_fine_longer() -> None:
@@ -65,14 +69,66 @@ def coarse_to_fine_longer() -> None:
     _against_critic("coarse_to_fine_longer", 0.0)
 
 
+def contextual_attention() -> None:
+    """Lesson 06: the coarse stage of lesson 05; the fine stage copies as well."""
+    _new_fine_stage("contextual_attention", COPYING)
+
+
+def no_attention() -> None:
+    """Its control: as many parameters and steps, but the fine stage only invents."""
+    _new_fine_stage("no_attention", INVENTING)
+
+
+def _new_fine_stage(name: str, arguments: dict[str, Any]) -> None:
+    plan = {"class": "CoarseToFine", "arguments": arguments}
+    network = cast(CoarseToFine, zoo.build(plan))
+    given = cast(CoarseToFine, zoo.load("coarse_to_fine"))
+    network.coarse.load_state_dict(given.coarse.state_dict())
+    network.coarse.requires_grad_(False)
+    history = runs.train_fill(network, name, COPYING_BUDGET, rate=RATE)
+    facts = {
+        "begins": f"the coarse stage, frozen, {_begun_by()}",
+        "loss": _FILL,
+        "rate": f"Adam {RATE}, one cosine down to 2 %",
+        "sketch": _SKETCH,
+        "curves": _curves(history),
+    }
+    _keep(network, name, plan, history, COPYING_BUDGET, facts)
+
+
+def contextual_attention_gan() -> None:
+    """The same trained further, for boxes, against a global and a local critic."""
+    name, plan = "contextual_attention_gan", zoo.card("contextual_attention")["network"]
+    network = cast(CoarseToFine, zoo.load("contextual_attention"))
+    network.fine.requires_grad_(True)
+    history = adversaries.train_against_two(
+        network, name, BOXES_BUDGET, rate=CRITIC_RATE
+    )
+    told = adversaries
+    facts = {
+        "begins": _begun_by("contextual_attention"),
+        "loss": f"{_FILL}, discounted in the hole by {told.GAMMA}, "
+        f"+ {told.WASSERSTEIN} Wasserstein loss of a global and a local critic",
+        "critics": f"{told.CRITIC_STEPS} steps each, {told.PENALTY:g} gradient penalty",
+        "rate": f"Adam {CRITIC_RATE}, betas (.5, .9), one cosine down to 2 %; both",
+        "holes": "boxes of a quarter to half the side",
+        "curves": _curves(history),
+    }
+    _keep(network, name, plan, history, BOXES_BUDGET, facts)
+
+
+def _begun_by(name: str = "coarse_to_fine") -> str:
+    return f"{name} {zoo.card(name)['sha256'][:12]}"
+
+
 def _against_critic(name: str, weight: float) -> None:
     plan = zoo.card("coarse_to_fine")["network"]
     network = cast(CoarseToFine, zoo.load("coarse_to_fine").requires_grad_(True))
-    history = runs.train_against_critic(
+    history = adversaries.train_against_critic(
         network, name, CRITIC_BUDGET, rate=CRITIC_RATE, weight=weight
     )
     facts = {
-        "begins": f"coarse_to_fine {zoo.card('coarse_to_fine')['sha256'][:12]}",
+        "begins": _begun_by(),
         "loss": f"{_FILL} for both stages, + {weight} critic's hinge loss",
         "rate": f"Adam {CRITIC_RATE}, betas (.5, .999), one cosine down to 2 %; both",
         "sketch": _SKETCH,
@@ -171,4 +227,7 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     coarse_to_fine,
     coarse_to_fine_gan,
     coarse_to_fine_longer,
+    contextual_attention,
+    no_attention,
+    contextual_attention_gan,
 )
