@@ -124,7 +124,9 @@ def test_every_picture_counts_the_same_however_small_its_hole(monkeypatch):
         def forward(self, image: Tensor, hole: Tensor) -> Tensor:
             return self.value.view(2, 1, 1, 1).expand(2, 3, 16, 16)
 
-    monkeypatch.setattr(runs, "training_batches", lambda *_: iter([(image, hole)] * 2))
+    monkeypatch.setattr(
+        runs, "training_batches", lambda *_, **__: iter([(image, hole)] * 2)
+    )
     history = runs.train_fill(Half(), "half", (Budget(1, 2, 16),), rate=1e-3)
     assert history.losses["hole"] == [pytest.approx(0.625)]
     assert history.losses["loss"] == [pytest.approx(0.625 + 0.625)]
