@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.exercises import Cases, Exercise
+from course_lib.exercises.comparison import difference
 
 # ------------------------------------------------------------------------------- 05.1
 
@@ -422,8 +423,11 @@ def _ask_steps(
     """What two steps return, and in which state each leaves the networks."""
     generator, critic = networks = setting.networks()
     own, its = setting.optimizer(generator), setting.optimizer(critic)
-    found: dict[str, Any] = dict.fromkeys(("step 1", "step 2"), "not asked")
-    for step in tuple(found):
+    stepped: list[str] = []
+    own.register_step_post_hook(lambda *_: stepped.append("generator"))
+    its.register_step_post_hook(lambda *_: stepped.append("critic"))
+    found: dict[str, Any] = dict.fromkeys(STEPS, "not asked")
+    for step in STEPS:
         asked, flags = _critical_gradient(*networks, image, hole), _flags(*networks)
         losses = answer(generator, critic, own, its, image, hole)
         if losses is None or losses is Ellipsis:
@@ -431,11 +435,12 @@ def _ask_steps(
         now = _flags(*networks)
         moved = [name for name in now if now[name] != flags[name]]
         found[step] = {
-            "flags changed": ", ".join(moved) or "none",
+            "flags changed": moved,
             "losses": losses,
             "critic": deepcopy(critic.state_dict()),
             "generator": deepcopy(generator.state_dict()),
-            "critic's gradients of another loss": _others(critic, asked),
+            "others": _others(critic, asked),
+            "stepped": tuple(stepped),  # for the hints: no answer is wrong by it
         }
         if moved:  # the next step might not run at all
             break
@@ -467,17 +472,84 @@ def _critical_gradient(
     return dict(zip(learning, slopes, strict=True))
 
 
-def _others(critic: nn.Module, asked: dict[str, Tensor]) -> str:
+def _others(critic: nn.Module, asked: dict[str, Tensor]) -> list[str]:
     """The parameters whose gradient is neither none, nor 0, nor the one asked for."""
     left = {n: p.grad for n, p in critic.named_parameters() if p.grad is not None}
-    names = [
+    return [
         name
         for name, slope in left.items()
         if slope.any() and not (name in asked and torch.allclose(slope, asked[name]))
     ]
-    return ", ".join(names) or "none"
 
 
+def _judge_steps(got: Any, setting: _Setting, image: Tensor, hole: Tensor) -> str:
+    """The first part that is wrong, and the mistake behind it where it is known."""
+    right = _ask_steps(adversarial_step, setting, image, hole)
+    for number, step in enumerate(STEPS):
+        fault = _fault(got[step], right[step], step)
+        if fault:
+            before = "  step 1 was right in all its parts" if number else ""
+            lines = fault, before, _known_mistake(got, setting, image, hole)
+            return "\n".join(line for line in lines if line)
+    return ""
+
+
+def _fault(got: dict[str, Any], right: dict[str, Any], step: str) -> str:
+    """What is wrong after one step, causes before what follows from them."""
+    losses, flags, others = got["losses"], got["flags changed"], got["others"]
+    if not isinstance(losses, (tuple, list)) or len(losses) != len(LOSSES):
+        return _apart(losses, right["losses"], f"what is returned by {step}")
+    if flags:
+        return f"after {step} these flags are not as they were: {_some(flags)}."
+    ours, theirs = (_parts(found, step) for found in (got, right))
+    for called, value in ours.items():
+        text = _apart(value, theirs[called], called)
+        if text:
+            return text
+    if not others:
+        return ""
+    return (
+        f"after {step} parameters of the critic hold a gradient that is not of the "
+        f"critic's loss: {_some(others)}."
+    )
+
+
+def _parts(found: dict[str, Any], step: str) -> dict[str, Any]:
+    """What one step returned and left, by what messages call it: causes first."""
+    shown = {
+        f"{name}, value [{number}] returned by {step},": found["losses"][number]
+        for number, name in enumerate(LOSSES)
+    }
+    critical, *others = shown.items()
+    critic, generator = (
+        (f"the {name}'s weights after {step}", found[name])
+        for name in ("critic", "generator")
+    )
+    return dict([critical, critic, *others, generator])
+
+
+def _apart(answer: Any, target: Any, called: str) -> str:
+    text = difference(answer, target, ATOL, RTOL, f" for {called}")
+    return text.replace("your answer for ", "")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
+
+
+def _known_mistake(got: Any, setting: _Setting, image: Tensor, hole: Tensor) -> str:
+    """The hint for the mistake that ends in the same losses, weights and flags."""
+    for answer, hint in MISTAKES.values():
+        found = _ask_steps(answer, setting, image, hole)
+        if not difference(got, found, ATOL, RTOL):
+            return f"  {hint}"
+    return ""
+
+
+STEPS = "step 1", "step 2"
+LOSSES = "the critic's loss", "adversarial", "distance"
+ATOL, RTOL = 1e-6, 1e-5
 Losses = tuple[float, float, float]
 
 
@@ -604,6 +676,89 @@ def _one_graph(
     return critical.item(), adversarial.item(), distance.item()
 
 
+# Each with the hint for an answer that ends in the same losses, weights and flags
+MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
+    "no detach": (
+        _WrongStep(attached=True),
+        "the critic's loss reached the generator too: the critic learns from a fill "
+        "that is detached, or the generator's gradients are zeroed after it",
+    ),
+    "the generator learns nothing of the critic": (
+        _WrongStep(cut=True),
+        "this is a step down the distance alone: no gradient comes through the "
+        "critic's scores; what the generator is judged by must not be detached",
+    ),
+    "against the old critic": (
+        _WrongStep(old=True),
+        "this is what the critic says before its step: score the fill again after it",
+    ),
+    "generator first": (
+        _generator_first,
+        "the generator stepped before the critic: it is the other way round",
+    ),
+    "one graph, both steps last": (
+        _one_graph,
+        "the critic stepped last, with the gradient of the generator's loss in it: let "
+        "it step on its own loss first, then score the fill again",
+    ),
+    "the raw prediction to the critic": (
+        _WrongStep(raw=True),
+        "the critic was shown the whole prediction: known pixels come from the image",
+    ),
+    "no half": (_WrongStep(half=1.0), "this is the sum of both halves: divide by 2"),
+    "weight 1": (
+        _WrongStep(weight=1.0),
+        "adversarial went into the generator's loss with the weight 1, not 0.1",
+    ),
+    "real and fake swapped": (
+        _WrongStep(swapped=True),
+        "the scores are swapped: relu(1 - real) is of the image, relu(1 + fake) of the "
+        "fill",
+    ),
+    "a hinge for the generator": (
+        _WrongStep(hinged=True),
+        "this is a hinge: for the generator it is -mean(fake), without relu",
+    ),
+    "the hinge of mean scores": (
+        _WrongStep(pooled=True),
+        "this is the relu of a mean: relu first, for each score, then the mean",
+    ),
+    "distance in the hole only": (
+        _WrongStep(hole_only=True),
+        "only the hole was counted: the distance is over the whole picture",
+    ),
+    "gradients added up": (
+        _WrongStep(kept=True),
+        "gradients of the step before were still there: zero_grad() before backward()",
+    ),
+    "the generator's gradient in the critic": (
+        _WrongStep(spilt=True),
+        "the generator's backward() left it there: name its inputs, or zero the "
+        "critic's gradients afterwards",
+    ),
+    "critic left frozen": (
+        _WrongStep(frozen=True),
+        "the critic was frozen and not thawed again",
+    ),
+    "critic thawed": (
+        _WrongStep(thawed=True),
+        "what was frozen before has been thawed: put back each flag as it was",
+    ),
+    "always in train mode": (
+        _WrongStep(training=True),
+        "train() was called: both networks stay in the mode that they came in",
+    ),
+    "losses in another order": (
+        lambda *case: adversarial_step(*case)[::-1],
+        "the losses are right, their order is not: critic's, adversarial, distance",
+    ),
+    "losses as tensors": (
+        lambda *case: tuple(map(torch.tensor, adversarial_step(*case))),
+        "the numbers are right: return them as floats, with .item()",
+    ),
+}
+
+
 EXERCISES = (
     Exercise(
         "05.1",
@@ -706,28 +861,7 @@ EXERCISES = (
         reference=adversarial_step,
         cases=_step_cases,
         call=_ask_steps,
-        wrong={
-            "no detach": _WrongStep(attached=True),
-            "the generator learns nothing of the critic": _WrongStep(cut=True),
-            "against the old critic": _WrongStep(old=True),
-            "generator first": _generator_first,
-            "one graph, both steps last": _one_graph,
-            "the raw prediction to the critic": _WrongStep(raw=True),
-            "no half": _WrongStep(half=1.0),
-            "weight 1": _WrongStep(weight=1.0),
-            "real and fake swapped": _WrongStep(swapped=True),
-            "a hinge for the generator": _WrongStep(hinged=True),
-            "the hinge of mean scores": _WrongStep(pooled=True),
-            "distance in the hole only": _WrongStep(hole_only=True),
-            "gradients added up": _WrongStep(kept=True),
-            "the generator's gradient in the critic": _WrongStep(spilt=True),
-            "critic left frozen": _WrongStep(frozen=True),
-            "critic thawed": _WrongStep(thawed=True),
-            "always in train mode": _WrongStep(training=True),
-            "losses in another order": lambda *case: adversarial_step(*case)[::-1],
-            "losses as tensors": lambda *case: tuple(
-                map(torch.tensor, adversarial_step(*case))
-            ),
-        },
+        judge=_judge_steps,
+        wrong={name: answer for name, (answer, _) in MISTAKES.items()},
     ),
 )

@@ -108,3 +108,67 @@ def test_a_layer_without_its_conv_is_told_what_is_missing():
         grade(find("05.2"), lambda *options: GatedConv2d(*options))
     with pytest.raises(WrongAnswer, match=r"has the shape .* right is"):
         grade(find("05.2"), lambda i, o, *rest: lesson_05.GatedConv(i, 2 * o, *rest))
+
+
+def _verdict(answer: Callable[..., Any]) -> str:
+    with pytest.raises(WrongAnswer) as caught:
+        grade(find("05.4"), answer)
+    return str(caught.value).split(": ", 1)[1]
+
+
+# What of each wrong step the message names; then comes the hint at the mistake
+FIRST = {
+    "no detach": "generator's weights after step 1",
+    "the generator learns nothing of the critic": "generator's weights after step 1",
+    "against the old critic": "adversarial",
+    "generator first": "adversarial",
+    "one graph, both steps last": "critic's weights after step 1",
+    "the raw prediction to the critic": "the critic's loss",
+    "no half": "the critic's loss",
+    "weight 1": "generator's weights after step 1",
+    "real and fake swapped": "the critic's loss",
+    "a hinge for the generator": "adversarial",
+    "the hinge of mean scores": "the critic's loss",
+    "distance in the hole only": "distance",
+    "gradients added up": "critic's weights after step 2",
+    "the generator's gradient in the critic": "hold a gradient that is not of",
+    "critic left frozen": "flags are not as they were: critic.layers.0.weight",
+    "critic thawed": "flags are not as they were: critic.layers.0.weight",
+    "always in train mode": "flags are not as they were: generator.training",
+    "losses in another order": "the critic's loss",
+    "losses as tensors": "is a torch.Tensor of shape (), a float is asked for",
+}
+
+
+@pytest.mark.parametrize("name", lesson_05.MISTAKES)
+def test_the_message_names_the_part_and_the_mistake(name: str):
+    answer, hint = lesson_05.MISTAKES[name]
+    verdict = _verdict(answer)
+    assert FIRST[name] in verdict.splitlines()[0]
+    assert verdict.endswith(f"\n  {hint}")
+    assert verdict.count("\n  step 1 was right") == ("step 2" in FIRST[name])
+
+
+def test_no_two_mistakes_have_the_same_hint():
+    hints = [hint for _, hint in lesson_05.MISTAKES.values()]
+    assert len(set(hints)) == len(hints) == len(FIRST)
+
+
+def test_an_unknown_mistake_is_named_by_its_part_alone():
+    hints = [hint for _, hint in lesson_05.MISTAKES.values()]
+    for options, part in (
+        ({"half": 0.7, "hinged": True}, "the critic's loss, value [0] returned by"),
+        ({"hinged": True, "weight": 3.0}, "adversarial, value [1] returned by step 1"),
+        ({"hole_only": True, "cut": True}, "distance, value [2] returned by step 1"),
+        ({"weight": 0.2}, "the values of the generator's weights after step 1"),
+        ({"frozen": True, "weight": 0.2}, "flags are not as they were"),
+    ):
+        verdict = _verdict(lesson_05._WrongStep(**options))
+        assert part in verdict
+        assert not any(hint in verdict for hint in hints)
+
+
+@pytest.mark.parametrize("answer", [lambda *case: 1.0, lambda *case: (0.0, 0.0)])
+def test_what_is_not_three_losses_is_named(answer: Callable[..., Any]):
+    assert "what is returned by step 1" in _verdict(answer)
+    assert "a tuple of 3 is asked for" in _verdict(answer)
