@@ -69,6 +69,11 @@ def coarse_to_fine_longer() -> None:
     _against_critic("coarse_to_fine_longer", 0.0)
 
 
+def coarse_to_fine_stripes() -> None:
+    """A critic that counts too much: sixteen times as heavy, stripes for detail."""
+    _against_critic("coarse_to_fine_stripes", 0.5)
+
+
 def contextual_attention() -> None:
     """Lesson 06: the coarse stage of lesson 05; the fine stage copies as well."""
     _new_fine_stage("contextual_attention", COPYING)
@@ -227,6 +232,7 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     coarse_to_fine,
     coarse_to_fine_gan,
     coarse_to_fine_longer,
+    coarse_to_fine_stripes,
     contextual_attention,
     no_attention,
     contextual_attention_gan,
