@@ -117,7 +117,7 @@ def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
 
 
 def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
-    """A rule and a gate of one layer; a fill without and with the photo's edges."""
+    """A rule and the gate that shuts best; a fill without and with the photo's edges."""
     rule, gated = zoo.load("partial_unet"), zoo.load("gated_unet")
     with evidence.record(rule) as known:
         rule(image, hole)
@@ -125,7 +125,7 @@ def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         gated(image, hole)
     gate = found["encoder.1.conv"]["gate"]
     small = holes.resize(hole, gate.shape[-1])
-    best = int((evaluation.auc(gate[0], small) - 0.5).abs().argmax())
+    best = int(evaluation.auc(gate[0], small).nan_to_num(0.5).argmin())
     maps = {
         "rule, layer 2": known["encoder.1.conv"]["valid"],
         "a gate, layer 2": gate[:, best : best + 1],
