@@ -106,9 +106,7 @@ def colour_maps(rough: Tensor, hole: Tensor) -> AttentionMaps:
             f"{scale * layer.rate} px: crop or resize it to multiples of that"
         )
     small, missing = F.avg_pool2d(rough, scale), F.max_pool2d(hole, scale)
-    known = (1 - missing).sum((2, 3), keepdim=True).clamp_min(1)
-    mean = hide(small, missing, 0.0).sum((2, 3), keepdim=True) / known
-    colours = small - mean
+    colours = small - _mean(small, missing)
     return AttentionMaps("its colours", colours, colours, missing, layer, scale)
 
 
@@ -185,7 +183,7 @@ def entropies(attention: Tensor) -> Tensor:
     """How spread out each row ``(queries, keys)`` is, in bits; 0 is a single source."""
     share = attention.double()
     share = share / share.sum(-1, keepdim=True).clamp_min(1e-30)
-    return -torch.special.xlogy(share, share).sum(-1) / math.log(2)
+    return 0 - torch.special.xlogy(share, share).sum(-1) / math.log(2)
 
 
 def offsets(maps: AttentionMaps, attention: Tensor) -> Tensor:
@@ -237,12 +235,14 @@ def paste(maps: AttentionMaps, attention: Tensor, given: Tensor) -> Tensor:
     """What this attention puts together of a photo ``(1, 3, H, W)``, everywhere.
 
     As the layer does with its background: patches of twice the step, weighted, and
-    their mean where they overlap. Averaged down to the maps, it is the layer's own y.
+    their mean where they overlap; beyond the border lies the mean colour. Averaged down
+    to maps of colours, it is the layer's own y.
     """
+    mean = _mean(F.avg_pool2d(given, maps.scale), maps.hole)
     rate, step = maps.layer.rate, maps.step
     before = rate // 2 * maps.scale
     room = (before, step - before, before, step - before)
-    patches = F.unfold(F.pad(given, room), 2 * step, stride=step)
+    patches = F.unfold(F.pad(given - mean, room), 2 * step, stride=step)
     size = given.shape[-2] + step, given.shape[-1] + step
 
     def folded(x: Tensor) -> Tensor:
@@ -250,7 +250,13 @@ def paste(maps: AttentionMaps, attention: Tensor, given: Tensor) -> Tensor:
         return laid[..., before : size[0] - room[3], before : size[1] - room[1]]
 
     total = folded(patches @ attention.T[None])
-    return total / folded(torch.ones_like(patches[:, : 4 * step**2]))
+    return mean + total / folded(torch.ones_like(patches[:, : 4 * step**2]))
+
+
+def _mean(x: Tensor, hole: Tensor) -> Tensor:
+    """Of each channel, over what is known."""
+    known = (1 - hole).sum((2, 3), keepdim=True).clamp_min(1)
+    return hide(x, hole, 0.0).sum((2, 3), keepdim=True) / known
 
 
 def filled(image: Tensor, hole: Tensor, fill: Fill) -> Tensor:

@@ -1,10 +1,10 @@
 // The attention explorer: where each patch of a hole is copied from, and how surely.
 
 const ATTENTION_HINT =
-  "Each place of the hole compares its patch with all known ones and copies from those " +
-  "that look most like it. Click or drag to ask; arrow keys walk, Home asks in the " +
-  "middle. In the small picture drag the hole.";
-const GLOW = 0.45; // how teal a source becomes, at most
+  "Each place compares its patch with every wholly known one and copies from those that " +
+  "look most like it. Click or drag to ask a place; arrow keys walk, Home asks in the " +
+  "middle. Drag the hole in the small picture.";
+const GLOW = 0.6; // how teal a source becomes, at most
 const ARROW_OF = ["↓", "↘", "→", "↗", "↑", "↖", "←", "↙"]; // as the wheel's names
 
 const percentOf = (share) => `${(100 * share).toFixed(share < 0.001 ? 2 : 1)} %`;
@@ -67,12 +67,12 @@ class SourceList {
     const bar = element("span", { class: "bar" });
     bar.style.setProperty("--weight", `${100 * source.share}%`);
     const share = element("b", { "data-testid": `share-${k}` }, percentOf(source.share));
-    const far = element("span", { class: "far" }, pixelsOff(source));
+    const off = element("span", { class: "iw-off" }, pixelsOff(source));
     const told = `source ${k + 1}: ${percentOf(source.share)}, ${pixelsOff(source)}`;
     const listens = { onmouseenter: point(k), onmouseleave: point(null) };
     Object.assign(listens, { onfocus: point(k), onblur: point(null) });
     const attributes = { tabindex: "0", "aria-label": told, ...listens };
-    return element("li", attributes, picture(source), bar, share, far);
+    return element("li", attributes, picture(source), bar, share, off);
   }
 }
 
@@ -93,8 +93,8 @@ class AttentionExplorer extends PixelExplorer {
   makeControls() {
     this.photos = thumbnails(this.model, (photo) => this.ask("photo", { photo }));
     const sources = [
-      { value: "colours", label: "colours", testid: "source-colours" },
-      { value: "features", label: "features", testid: "source-features" },
+      { value: "colours", label: "by colours", testid: "source-colours" },
+      { value: "features", label: "by features", testid: "source-features" },
     ];
     this.sources = segment("what is compared", sources, (source) =>
       this.ask("source", { source }),
@@ -104,7 +104,10 @@ class AttentionExplorer extends PixelExplorer {
       (_, value) => scaleText(10 ** value),
     );
     const range = { low: 0, high: 2, step: 0.05 };
-    this.scale.list([{ name: "scale", label: "Softmax scale", ...range }]);
+    this.scale.list([{ name: "scale", label: "Softmax scale, 1/T", ...range }]);
+    this.scale.box.title =
+      "Scores times this go into the softmax. T is called the temperature: low is sure, " +
+      "high spreads evenly.";
     this.fuse = element("input", {
       type: "checkbox",
       "data-testid": "propagation",
@@ -150,20 +153,21 @@ class AttentionExplorer extends PixelExplorer {
       "iw-wheel",
       ...[upLeft, up, upRight, left, wheel, right, lowLeft, down, lowRight],
     );
-    this.near = div("iw-hint", `White: near. Full colour: ${full} px or more.`);
+    this.near = div("iw-hint", `White: 0 px. Full colour: ${full} px.`);
   }
 
   layOut() {
     const { network } = this.model.get("controls");
     const check = element("label", { class: "iw-check" }, this.fuse, "propagation");
     check.title = "A match counts more where the neighbours match alike.";
-    const controls = div("iw-row iw-asks", div("iw-photos", this.photos.row));
+    const photos = div("iw-strip", div("iw-photos", this.photos.row));
+    const controls = div("iw-row iw-asks", photos);
     if (network) controls.append(this.sources.row);
     controls.append(this.scale.box, check);
     const keys = div(
       "iw-keys",
       key("window", "asked patch"),
-      key("square", "its best sources"),
+      key("square", "its best source"),
       key("glass", "hole"),
     );
     const side = column("Copies mostly from", this.turn, this.list.list, this.facts);
@@ -181,7 +185,7 @@ class AttentionExplorer extends PixelExplorer {
         column(["Hole", this.missing], this.photo.canvas),
         column("Pasted by attention", this.paste.canvas),
         column("Way to the best source", this.ways.canvas),
-        column("Which way a colour means", this.wheel, this.near),
+        column("What a colour means", this.wheel, this.near),
       ),
     );
   }
@@ -298,7 +302,7 @@ class AttentionExplorer extends PixelExplorer {
     return this.glassed.layer;
   }
 
-  /** Lines from the best sources to the asked patch, the strongest drawn last. */
+  /** Lines from the best sources to the asked patch; one has the frame of its patch. */
   drawSources(pen) {
     const { shown, pointed } = this;
     const order = shown.top.map((_, k) => k).reverse();
@@ -308,8 +312,10 @@ class AttentionExplorer extends PixelExplorer {
       const source = shown.top[k];
       pen.globalAlpha = pointed === null || pointed === k ? 1 : 0.3;
       this.drawLine(pen, source);
-      const box = patchBox(shown, [source.row, source.column]);
-      drawFrame(pen, box, shown.grid, pointed === k ? "#ffffff" : `rgb(${TEAL})`);
+      const whole = k === (pointed ?? 0); // overlapping frames would hide each other
+      const cell = [source.row, source.column];
+      const box = whole ? patchBox(shown, cell) : [...cell, 1, 1];
+      drawFrame(pen, box, shown.grid, `rgb(${TEAL})`);
     }
     pen.globalAlpha = 1;
   }
@@ -369,7 +375,7 @@ class AttentionExplorer extends PixelExplorer {
 
   /** A patch of a picture as a small canvas. */
   patch(picture, cell) {
-    const { shown, hole, width } = this;
+    const { shown } = this;
     const [top, left, side] = patchBox(shown, cell).map((k) => k * shown.step);
     const canvas = element("canvas", { width: 80, height: 80, "aria-hidden": "true" });
     const pen = canvas.getContext("2d");
@@ -397,7 +403,7 @@ class AttentionExplorer extends PixelExplorer {
   showNumbers() {
     const { shown } = this;
     const { entropy, entropy_most: most, even, usable, own, average } = shown;
-    this.spread.textContent = `${shown.most} of ${usable} patches make up 90 %`;
+    this.spread.textContent = `${shown.most} patches give 90 %`;
     this.missing.textContent = `${percentOf(shown.share)} missing`;
     const trained = [
       "as trained",
@@ -405,8 +411,9 @@ class AttentionExplorer extends PixelExplorer {
     ];
     showFacts(this.facts, [
       ["entropy", `${bits(entropy)} of at most ${bits(most)} bits`],
+      ["90 % come from", `${shown.most} of ${usable} patches`],
       ["as an even choice of", `${even < 10 ? even.toFixed(1) : even.toFixed(0)} patches`],
-      ["mean in the hole", average === null ? "nothing missing" : `${bits(average)} bits`],
+      ["mean over the hole", average === null ? "nothing missing" : `${bits(average)} bits`],
       ...(shown.source === "features" ? [trained] : []),
     ]);
   }
