@@ -6,20 +6,24 @@ skip_valid))``. So one network hosts them all.
 """
 
 from course_lib.layers.attention import ContextualAttention
+from course_lib.layers.dynamic import MaskAwareDynamicConv2d
 from course_lib.layers.gated import GatedConv2d, GatedConv3d, GatedUpConv2d
 from course_lib.layers.partial import PartialConv2d, PartialConv3d
 from course_lib.layers.parts import Parts, carried, pairs, promises, together
 from course_lib.layers.plain import PlainConv2d
+from course_lib.layers.pointwise_norm import PointwiseNorm
 
 __all__ = [
     "ContextualAttention",
     "GatedConv2d",
     "GatedConv3d",
     "GatedUpConv2d",
+    "MaskAwareDynamicConv2d",
     "PartialConv2d",
     "PartialConv3d",
     "Parts",
     "PlainConv2d",
+    "PointwiseNorm",
     "carried",
     "pairs",
     "promises",

@@ -1,0 +1,104 @@
+"""Mask-aware dynamic filtering: for every window its own filter; lesson 07 builds it.
+
+Zhu et al. 2021, "Image inpainting by end-to-end cascaded refinement with mask
+awareness", section III-B. The filters are made from features of the mask alone.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.evidence import emit
+from course_lib.tensors import ContractError
+
+
+class MaskAwareDynamicConv2d(nn.Module):
+    """A convolution whose kernel at each place is made from what is missing there.
+
+    ``m = relu(mask_conv(mask_features))``, and at place n the kernel is the n-th column
+    of ``filter_conv(m)``, linear in ``m(n)``. So with ``K_j`` the part that ``m_j``
+    scales and ``K_0`` the bias of ``filter_conv``::
+
+        y = K_0 * x + sum_j m_j (K_j * x)
+
+    ``mask_channels`` + 1 ordinary convolutions, each gated by a feature of the mask:
+    one convolution with that many times the outputs, and no kernel is ever made. The
+    published form makes them all: ``in * k * k * out`` numbers for every place.
+
+    ``filter_conv`` has ``(in * k * k, out)`` output channels, in the order of unfold,
+    out fastest. No bias, no activation on ``y``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        padding: int,
+        mask_in_channels: int,
+        mask_channels: int = 16,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.mask_conv = nn.Conv2d(
+            mask_in_channels, mask_channels, kernel_size, stride, padding
+        )
+        weights = in_channels * kernel_size**2 * out_channels
+        self.filter_conv = nn.Conv2d(mask_channels, weights, 1)
+
+    def forward(self, x: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
+        """``x (N, in, H, W)``, ``mask_features (N, mask_in, H, W)`` -> both smaller.
+
+        ``y (N, out, H', W')``, and the next mask features ``(N, J, H', W')``, at least
+        0, with J = ``mask_channels``. Every value of a window is read: hide what the
+        hole hides first. Raises ``ContractError`` when the shapes do not belong
+        together.
+        """
+        self._check(x, mask_features)
+        features = F.relu(self.mask_conv(mask_features))
+        emit(self, "mask_features", features)
+        kernels, fixed = self._kernels()
+        together = torch.cat([fixed[None], kernels]).flatten(0, 1)
+        each = F.conv2d(x, together, None, self.stride, self.padding)
+        each = each.unflatten(1, (-1, self.out_channels))  # (N, 1 + J, out, H', W')
+        y = each[:, 0] + torch.einsum("njohw,njhw->nohw", each[:, 1:], features)
+        return y, features
+
+    def kernels_at(self, mask_features: Tensor, row: int, column: int) -> Tensor:
+        """The kernels ``(N, out, in, k, k)`` made for one place of the output.
+
+        ``mask_features`` as in ``forward``; ``row`` and ``column`` of ``y``.
+        """
+        made = F.relu(self.mask_conv(mask_features))[:, :, row, column]
+        kernels, fixed = self._kernels()
+        return fixed + torch.einsum("nj,joikl->noikl", made, kernels)
+
+    def _kernels(self) -> tuple[Tensor, Tensor]:
+        """Of each mask feature ``(J, out, in, k, k)``; fixed ``(out, in, k, k)``."""
+        size = (self.in_channels, self.kernel_size, self.kernel_size, self.out_channels)
+        kernels = self.filter_conv.weight.view(*size, -1).permute(4, 3, 0, 1, 2)
+        fixed = cast(Tensor, self.filter_conv.bias).view(size).permute(3, 0, 1, 2)
+        return kernels, fixed
+
+    def _check(self, x: Tensor, mask_features: Tensor) -> None:
+        wanted = (self.in_channels, self.mask_conv.in_channels)
+        for value, channels, name in zip(
+            (x, mask_features), wanted, ("x", "mask_features"), strict=True
+        ):
+            if value.dim() != 4 or value.shape[1] != channels:
+                raise ContractError(
+                    f"{name} has shape {tuple(value.shape)}, expected (N, {channels}, "
+                    "H, W), as this layer was built"
+                )
+        if (
+            x.shape[0] != mask_features.shape[0]
+            or x.shape[2:] != mask_features.shape[2:]
+        ):
+            raise ContractError(
+                f"x {tuple(x.shape)} and mask_features {tuple(mask_features.shape)} "
+                "must have the same batch and size: each picture has its own mask"
+            )
