@@ -15,14 +15,22 @@ from course_lib.exercises.comparison import difference
 # ------------------------------------------------------------------------------- 05.1
 
 
-def gated_output(both: torch.Tensor) -> torch.Tensor:
-    """The output of a gated convolution, from what its one convolution computed.
+def hold_gate(
+    weight: torch.Tensor, bias: torch.Tensor, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of a gated convolution with every gate held at one value.
 
-    ``both`` is (N, 2 C, H, W): channel c < C is feature c, and channel C + c the score
-    of its gate, which is sigmoid(score). Returns ELU(feature) * gate, (N, C, H, W).
+    ``weight`` is (2 C, I, K, K), ``bias`` is (2 C,): outputs 0 to C - 1 of the
+    convolution are features, outputs C to 2 C - 1 the scores of their gates, which are
+    sigmoid(score). Returns a new weight and a new bias, with which every gate is
+    ``share``, between 0 and 1 and neither, whatever the layer reads, while its features
+    stay as they are. The arguments are not changed.
     """
-    feature, score = both.chunk(2, 1)
-    return torch.nn.functional.elu(feature) * torch.sigmoid(score)
+    half = len(bias) // 2
+    weight, bias = weight.clone(), bias.clone()
+    weight[half:] = 0
+    bias[half:] = torch.logit(torch.tensor(share, dtype=bias.dtype))
+    return weight, bias
 
 
 def _numbers(draw: torch.Generator, *shape: int) -> Tensor:
@@ -33,36 +41,57 @@ def _scattered(draw: torch.Generator, *shape: int, share: float = 0.4) -> Tensor
     return (torch.rand(shape, generator=draw) < share).double()
 
 
-def _gate_cases() -> Cases:
+def _held_cases() -> Cases:
     draw = torch.Generator().manual_seed(51)
-    features = _numbers(draw, 1, 3, 4, 5)
-    doors = {"open": 30.0, "half open": 0.0, "shut": -30.0}
-    given = {
-        name: (torch.cat([features, torch.full_like(features, score)], 1),)
-        for name, score in doors.items()
-    }
+
+    def weights(out: int, into: int, kernel: int) -> tuple[Tensor, Tensor]:
+        return _numbers(draw, 2 * out, into, kernel, kernel), _numbers(draw, 2 * out)
+
+    wide = _numbers(draw, 5, 3, 3, 4).permute(3, 1, 0, 2)[..., :3, :]
+    single = tuple(part.float() for part in weights(4, 2, 5))
     return {
-        **given,
-        "each gate another": (3 * _numbers(draw, 1, 8, 5, 4),),
-        "one feature, one gate": (_numbers(draw, 1, 2, 3, 3),),
-        "a batch, odd sides": (2 * _numbers(draw, 3, 6, 7, 5),),
-        "not contiguous": (2 * _numbers(draw, 2, 5, 7, 4).transpose(1, 3),),
+        "half open": (*weights(2, 2, 3), 0.5),
+        "nearly shut": (*weights(2, 2, 3), 0.1),
+        "nearly open, odd numbers of channels": (*weights(3, 5, 3), 0.9),
+        "one feature, one gate": (*weights(1, 1, 3), 0.25),
+        "a kernel of one pixel": (*weights(3, 4, 1), 0.75),
+        "a bias of zeros": (weights(2, 3, 3)[0], _numbers(draw, 4) * 0, 0.3),
+        "not contiguous": (wide, _numbers(draw, 4), 0.6),
+        "float32": (*single, 0.999),
     }
 
 
-def _wrong_output(
-    feature_by: Callable[[Tensor], Tensor] = F.elu,
-    gate_by: Callable[[Tensor], Tensor] = torch.sigmoid,
-    after: Callable[[Tensor], Tensor] = torch.clone,
-    swapped: bool = False,
-) -> Callable[[Tensor], Tensor]:
-    """The reference with other functions in the places of its own."""
+def _wrong_hold(
+    weight_by: Callable[[Tensor], Tensor] = torch.zeros_like,
+    bias_by: Callable[[Tensor], Tensor] = torch.logit,
+    which: Callable[[int], slice] = lambda count: slice(count // 2, None),
+    features: Callable[[Tensor, Tensor], Tensor] = lambda part, share: part,
+    added: bool = False,
+) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
+    """The reference with something else in the gate's weights, in its bias, or beside.
 
-    def answer(both: Tensor) -> Tensor:
-        feature, score = both.chunk(2, 1)[:: -1 if swapped else 1]
-        return after(feature_by(feature) * gate_by(score))
+    ``which`` of the outputs are taken for scores, ``features`` makes the others.
+    """
+
+    def answer(weight: Tensor, bias: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        held = torch.tensor(share, dtype=bias.dtype)
+        gates = which(len(bias))
+        new_weight, new_bias = features(weight, held), features(bias, held)
+        new_weight, new_bias = new_weight.clone(), new_bias.clone()
+        new_weight[gates] = weight_by(weight[gates])
+        new_bias[gates] = bias_by(held) + (bias[gates] if added else 0)
+        return new_weight, new_bias
 
     return answer
+
+
+def _inputs_for_outputs(
+    weight: Tensor, bias: Tensor, share: float
+) -> tuple[Tensor, Tensor]:
+    held = hold_gate(weight, bias, share)[1]
+    weight = weight.clone()
+    weight[:, weight.shape[1] // 2 :] = 0
+    return weight, held
 
 
 # ------------------------------------------------------------------------------- 05.2
@@ -762,31 +791,51 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
 EXERCISES = (
     Exercise(
         "05.1",
-        reference=gated_output,
-        cases=_gate_cases,
-        gradient=True,
+        reference=hold_gate,
+        cases=_held_cases,
         wrong={
-            "halves swapped": _wrong_output(swapped=True),
-            "interleaved": lambda both: F.elu(both[:, ::2]) * both[:, 1::2].sigmoid(),
-            "ELU on both": _wrong_output(gate_by=lambda s: F.elu(s).sigmoid()),
-            "ELU after the product": _wrong_output(torch.clone, after=F.elu),
-            "ELU before and after": _wrong_output(after=F.elu),
-            "sigmoid on both": _wrong_output(lambda f: F.elu(f.sigmoid())),
-            "no sigmoid": _wrong_output(gate_by=torch.clone),
-            "no ELU": _wrong_output(torch.clone),
-            "ReLU": _wrong_output(F.relu),
-            "tanh for a gate": _wrong_output(gate_by=torch.tanh),
-            "open or shut": _wrong_output(gate_by=lambda s: (s > 0).to(s.dtype)),
-            "softmax over the channels": _wrong_output(gate_by=lambda s: s.softmax(1)),
-            "shut when the score is high": _wrong_output(
-                gate_by=lambda s: (-s).sigmoid()
+            "as it was": lambda weight, bias, share: (weight.clone(), bias.clone()),
+            "halves swapped": _wrong_hold(which=lambda count: slice(count // 2)),
+            "interleaved": _wrong_hold(which=lambda count: slice(1, None, 2)),
+            "one gate only": _wrong_hold(
+                which=lambda count: slice(count // 2, count // 2 + 1)
             ),
-            "one gate for all": _wrong_output(
-                gate_by=lambda s: s.mean(1, True).sigmoid()
+            "the last gate only": _wrong_hold(which=lambda count: slice(-1, None)),
+            "features held too": _wrong_hold(which=lambda count: slice(None)),
+            "inputs cut, not outputs": _inputs_for_outputs,
+            "weights left": _wrong_hold(torch.clone),
+            "weights of one": _wrong_hold(torch.ones_like),
+            "middle of the kernel left": _wrong_hold(
+                lambda w: (
+                    w * F.pad(torch.ones_like(w[..., :1, :1]), [w.shape[-1] // 2] * 4)
+                )
             ),
-            "the gate passes no gradient": _wrong_output(
-                gate_by=lambda s: s.detach().sigmoid()
+            "share for a bias": _wrong_hold(bias_by=torch.clone),
+            "sigmoid of share": _wrong_hold(bias_by=torch.sigmoid),
+            "logarithm of share": _wrong_hold(bias_by=torch.log),
+            "share / (1 - share)": _wrong_hold(
+                bias_by=lambda share: share / (1 - share)
             ),
+            "logarithm to base 10": _wrong_hold(
+                bias_by=lambda share: (share / (1 - share)).log10()
+            ),
+            "logarithm to base 2": _wrong_hold(
+                bias_by=lambda share: (share / (1 - share)).log2()
+            ),
+            "atanh, for a gate of tanh": _wrong_hold(bias_by=torch.atanh),
+            "the other sign": _wrong_hold(bias_by=lambda share: -share.logit()),
+            "a bias of 0": _wrong_hold(bias_by=torch.zeros_like),
+            "added to the bias": _wrong_hold(added=True),
+            "features scaled": _wrong_hold(features=lambda part, share: part * share),
+            "features without bias": lambda weight, bias, share: (
+                hold_gate(weight, bias, share)[0],
+                hold_gate(weight, bias * 0, share)[1],
+            ),
+            "gates alone": lambda weight, bias, share: tuple(
+                part[len(bias) // 2 :] for part in hold_gate(weight, bias, share)
+            ),
+            "bias first": lambda *case: hold_gate(*case)[::-1],
+            "the bias alone": lambda *case: hold_gate(*case)[1],
         },
     ),
     Exercise(

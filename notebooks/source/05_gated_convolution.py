@@ -632,7 +632,7 @@ print(
 )
 
 # %%
-stages = dict(zip(("coarse", "fine"), two.both(photos, holes), strict=True))
+stages = dict(zip(("coarse", "fine"), two.stages(photos, holes), strict=True))
 filled = {name: cl.composite(a, photos, holes) for name, a in stages.items()}
 energy, rough, kept = cl.evaluation.gradient_energy, {}, {}
 truth = energy(photos, holes).mean()
@@ -831,7 +831,7 @@ def step(batch):
     """First the critic's step, then the generator's against the new critic."""
     image, hole = batch
     with accelerator.autocast():
-        answers = generator.both(image, hole)
+        answers = generator.stages(image, hole)
     answers = [answer.float() for answer in answers]
     filled = cl.composite(answers[-1], image, hole)
     critic.requires_grad_(True)
@@ -990,36 +990,43 @@ cl.claim("and pays for it", error > found["L1", "none"][0])
 #
 # ## Exercises
 #
-# ### Exercise 05.1 · Open, half open, shut
+# ### Exercise 05.1 · Hold the gate
 #
 # *Warm up · difficulty 1 of 3 · 5 minutes*
 #
-# The two lines after the convolution: from features and scores to the output.
+# What would a trained layer do if its gates could say nothing? Hold all of them at one
+# value, by its weights alone, and leave its features as they are.
 #
 # <details><summary>Hint 1</summary>
 #
-# `chunk(2, 1)` cuts a tensor into two halves along the channels. Which one comes first?
+# A score is a sum of weights times inputs, and a bias. Which of them must be 0 so that
+# it is the same whatever comes in?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The ELU acts on the feature alone, before the product. A score of 0 must leave half of
-# it, and a score of 30 all of it.
+# The bias is what is left: sigmoid(bias) = share, so bias = log(share / (1 - share)).
+# That is `torch.logit`. Change a `clone()` of each tensor, in its last half.
 #
 # </details>
 
 
 # %% tags=["exercise-05.1"]
-def gated_output(both: torch.Tensor) -> torch.Tensor:
-    """The output of a gated convolution, from what its one convolution computed.
+def hold_gate(
+    weight: torch.Tensor, bias: torch.Tensor, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of a gated convolution with every gate held at one value.
 
-    ``both`` is (N, 2 C, H, W): channel c < C is feature c, and channel C + c the score
-    of its gate, which is sigmoid(score). Returns ELU(feature) * gate, (N, C, H, W).
+    ``weight`` is (2 C, I, K, K), ``bias`` is (2 C,): outputs 0 to C - 1 of the
+    convolution are features, outputs C to 2 C - 1 the scores of their gates, which are
+    sigmoid(score). Returns a new weight and a new bias, with which every gate is
+    ``share``, between 0 and 1 and neither, whatever the layer reads, while its features
+    stay as they are. The arguments are not changed.
     """
     raise NotImplementedError
 
 
-gated_output = cl.check("05.1", gated_output)
+hold_gate = cl.check("05.1", hold_gate)
 
 # %% [markdown]
 # ### Exercise 05.2 · The layer

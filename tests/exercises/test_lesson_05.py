@@ -1,5 +1,6 @@
 """Lesson 05's exercises take every right answer, and name the classic mistakes."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,12 +16,12 @@ from course_lib.layers import GatedConv2d
 from course_lib.losses import hinge_losses
 
 
-def _sliced(both: Tensor) -> Tensor:
-    half = both.shape[1] // 2
-    feature = both[:, :half]
-    return torch.where(feature > 0, feature, feature.exp() - 1) / (
-        1 + (-both[:, half:]).exp()
-    )
+def _joined(weight: Tensor, bias: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """From two halves put together again, with the logit written out."""
+    feature, gate = weight.chunk(2)
+    score = math.log(share / (1 - share))
+    level = torch.full((len(gate),), score, dtype=bias.dtype)
+    return torch.cat([feature, 0 * gate]), torch.cat([bias[: len(gate)], level])
 
 
 class _Library(nn.Module):
@@ -78,7 +79,7 @@ def _frozen_between(
 
 
 OTHERS = {
-    "05.1": _sliced,
+    "05.1": _joined,
     "05.2": _Library,
     "05.3": _rank_sum,
     "05.4": _frozen_between,
@@ -89,6 +90,25 @@ OTHERS = {
 def test_another_right_answer_passes(key: str):
     answer: Callable[..., Any] = OTHERS[key]
     assert grade(find(key), answer) == len(find(key).cases())
+
+
+def test_a_held_gate_is_held_in_the_librarys_layer():
+    layer = GatedConv2d(3, 4, 3, padding=1)
+    x = torch.randn(2, 3, 7, 5, generator=torch.Generator().manual_seed(0))
+    held = lesson_05.hold_gate(layer.weight.detach(), layer.bias.detach(), 0.3)
+    named = dict(zip(("weight", "bias"), held, strict=True))
+    found, _ = torch.func.functional_call(layer, named, (x, x[:, :1]))
+    feature = F.conv2d(x, layer.weight, layer.bias, padding=1)[:, :4]
+    assert torch.allclose(found, 0.3 * F.elu(feature), atol=1e-6)
+
+
+def test_weights_changed_in_place_are_named():
+    def in_place(weight: Tensor, bias: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        new_weight, new_bias = lesson_05.hold_gate(weight, bias, share)
+        return weight.copy_(new_weight), bias.copy_(new_bias)
+
+    with pytest.raises(WrongAnswer, match="changes `weight` and `bias` in place"):
+        grade(find("05.1"), in_place)
 
 
 def test_one_graph_for_both_updates_is_told_as_pytorch_tells_it():
