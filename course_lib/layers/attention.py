@@ -1,14 +1,23 @@
 """Contextual attention, which fills a hole by copying from far away; lesson 06.
 
 Yu et al. 2018, "Generative image inpainting with contextual attention", section 4.1.
+Written as two matrix products and sums along diagonals between them: see diagonals.py.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from course_lib.evidence import emit
+from course_lib.layers.diagonals import halo, propagated, spread, windowed
 from course_lib.tensors import ContractError, check_hole
+
+DENSE = 2**26  # the largest N * queries * keys that is computed at once: 256 MB of it
+BLOCK = 2**25  # how many of them are in memory at a time beyond that
 
 
 class ContextualAttention(nn.Module):
@@ -30,6 +39,8 @@ class ContextualAttention(nn.Module):
       afterwards the weight 0, so rows sum to less than one, and sums of patches are
       divided by 4 even at borders, where fewer than 4 overlap.
 
+    Outside a map all is zero, also in the patches that a key at the border pastes.
+
     It has no parameters. Raises ``ContractError`` for settings that make no sense.
     """
 
@@ -50,14 +61,17 @@ class ContextualAttention(nn.Module):
 
     def forward(
         self, query: Tensor, background: Tensor, hole: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Fill maps ``(N, C, H, W)``: ``y`` of the same shape, and the attention.
 
-        ``hole (N, 1, H, W)`` is that of the background at this resolution, 1 = missing. A key is
-        usable when neither its patch nor what it would paste touches a missing place.
-        ``y (N, C, H, W)``; ``attention (N, h * w, h * w)``, a row for each query and a
-        column for each key, both row by row; rows sum to one over the usable keys. A
-        sample without usable keys gets zeros, in y and in its attention.
+        ``hole (N, 1, H, W)`` is that of the background at this resolution, 1 = missing.
+        A key is usable when neither its patch nor what it would paste touches a missing
+        place. The attention ``(N, h * w, h * w)`` has a row for each query and a column
+        for each key, both row by row; rows sum to one over the usable keys. A sample
+        without usable keys gets zeros, in ``y`` and in its attention.
+
+        Beyond ``DENSE`` scores the work is done in blocks of queries: the same ``y``,
+        in little memory, also in training, and None for the attention; ask ``rows``.
 
         Under the hole nothing of ``background`` is ever copied, and NaN there counts as
         0. With ``fuse`` the scores of unusable keys still reach those of their
@@ -68,91 +82,158 @@ class ContextualAttention(nn.Module):
         """
         _check_maps(query, background, hole, self.rate)
         with torch.autocast(query.device.type, enabled=False):
-            attention = self._attention(_wide(query), _wide(background), hole)
-            y = self._paste(attention, _wide(background), hole).to(query.dtype)
+            maps = self._maps(_wide(query), _wide(background), hole)
+            if len(query) * maps.usable.shape[-1] ** 2 <= DENSE:
+                attention = self._attention(maps, range(maps.h))
+                pasted = self._paste(maps, attention)
+            else:
+                attention, pasted = None, self._paste_in_blocks(maps)
+            y = self._assemble(maps, pasted).to(query.dtype)
         emit(self, "query", query)
         emit(self, "background", background)
         emit(self, "hole", hole)
-        emit(self, "attention", attention)
+        if attention is not None:
+            emit(self, "attention", attention)
         return y, attention
 
-    def _attention(self, query: Tensor, background: Tensor, hole: Tensor) -> Tensor:
-        h, w = (side // self.rate for side in hole.shape[-2:])
-        missing = hole.bool() & ~background.isfinite()
-        keys = self._patches(background.masked_fill(missing, 0.0))
-        queries = self._patches(query)
-        keys = keys / keys.norm(dim=1, keepdim=True).clamp_min(1e-4)
-        if self.cosine:
-            queries = queries / queries.norm(dim=1, keepdim=True).clamp_min(1e-4)
-        scores = queries.transpose(1, 2) @ keys
-        if self.fuse:
-            scores = propagated(scores, h, w)
-        return self._shares(scores * self.softmax_scale, self._usable(hole))
+    def rows(
+        self, query: Tensor, background: Tensor, hole: Tensor, places: Sequence[int]
+    ) -> Tensor:
+        """Attention of some queries only, ``(N, len(places), h * w)``, at any size.
 
-    def _shares(self, logits: Tensor, usable: Tensor) -> Tensor:
-        """Softmax over the usable keys; ``logits (N, queries, keys)``."""
+        ``places`` are numbers of queries, row by row on the coarse grid: place
+        ``i * w + j`` is that of row ``i * rate`` and column ``j * rate`` of the maps.
+        Raises ``ContractError`` as ``forward`` does, and for a place that is not there.
+        """
+        _check_maps(query, background, hole, self.rate)
+        with torch.autocast(query.device.type, enabled=False):
+            maps = self._maps(_wide(query), _wide(background), hole)
+            _check_places(places, maps.h, maps.w)
+            found = {}
+            for row in {place // maps.w for place in places}:
+                attention = self._attention(maps, range(row, row + 1))
+                for place in places:
+                    if place // maps.w == row:
+                        found[place] = attention[:, place % maps.w].clone()
+            return torch.stack([found[place] for place in places], 1)
+
+    def _maps(self, query: Tensor, background: Tensor, hole: Tensor) -> "_Maps":
+        """All that does not grow with the square of the number of places."""
+        rate, size, around = self.rate, self.patch_size, [self.patch_size // 2] * 4
+        unknown = hole.bool() & ~background.isfinite()
+        seen = background.masked_fill(unknown, 0.0)
+        queries, keys, gone = (
+            F.pad(x[..., ::rate, ::rate], around) for x in (query, seen, hole)
+        )
+        border = [rate // 2, rate - rate // 2] * 2
+        shown = F.pad(background.masked_fill(hole.bool(), 0.0), border)
+        usable = F.max_pool2d(gone, size, 1).flatten(2) == 0
+        if self.compat is None:  # nor may it paste what is missing
+            hidden = F.max_pool2d(F.pad(hole, border), 2 * rate, rate)
+            usable = usable & (hidden.flatten(2) == 0)
+        return _Maps(
+            queries,
+            keys,
+            (1 / _length(queries, size)).transpose(1, 2) if self.cosine else None,
+            self.softmax_scale / _length(keys, size),
+            usable,
+            F.pixel_unshuffle(shown, rate).flatten(2).transpose(1, 2),
+            *(side // rate for side in hole.shape[-2:]),
+        )
+
+    def _attention(self, maps: "_Maps", rows: range) -> Tensor:
+        """The shares ``(N, len(rows) * w, h * w)`` of the queries in some rows."""
+        if self.fuse:
+            near = halo(rows, maps.h)
+            scores = torch.cat([self._scores(maps, part) for part in near], 1)
+            logits = propagated(scores, rows, maps.h, maps.w)
+        else:
+            logits = self._scores(maps, rows)
+        usable = maps.usable
         if self.compat == "deepfill":
             return logits.masked_fill(~usable, 0.0).softmax(-1).masked_fill(~usable, 0)
         some = usable.any(-1, keepdim=True)  # softmax of nothing but -inf is NaN
-        logits = logits.masked_fill(~usable & some, -torch.inf)
-        return logits.softmax(-1).masked_fill(~usable, 0.0)
+        shares = logits.masked_fill(~usable & some, -torch.inf).softmax(-1)
+        return shares if some.all() else shares.masked_fill(~some, 0.0)
 
-    def _patches(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C * patch_size ** 2, h * w)``, on the coarse grid."""
-        coarse = x[..., :: self.rate, :: self.rate]
-        return F.unfold(coarse, self.patch_size, padding=self.patch_size // 2)
+    def _scores(self, maps: "_Maps", rows: range) -> Tensor:
+        """Scores of patches: windows of the products of places, by their lengths."""
+        size = self.patch_size
+        queries = maps.queries[:, :, rows.start : rows.stop + size - 1]
+        products = queries.flatten(2).transpose(1, 2) @ maps.keys.flatten(2)
+        apart = products.unflatten(2, maps.keys.shape[2:])
+        apart = apart.unflatten(1, queries.shape[2:])
+        scores = windowed(apart, size).flatten(3).flatten(1, 2) * maps.scale
+        if maps.shrink is None:
+            return scores
+        return scores * maps.shrink[:, rows.start * maps.w : rows.stop * maps.w]
 
-    def _usable(self, hole: Tensor) -> Tensor:
-        """``(N, 1, h * w)``: which keys touch nothing that is missing."""
-        usable = self._patches(hole).sum(1, keepdim=True) == 0
+    def _paste(self, maps: "_Maps", attention: Tensor) -> Tensor:
+        """``(N, rows + 1, w + 1, C * rate ** 2)``: what the blocks of places receive.
+
+        Patches of side ``2 * rate`` lie ``rate`` apart, so each is four blocks of side
+        ``rate``, and each block gets a part of four patches.
+        """
+        apart = attention.unflatten(2, (maps.h, maps.w)).unflatten(1, (-1, maps.w))
+        shares = spread(apart, 2)
+        pasted = shares.flatten(3).flatten(1, 2) @ maps.values
+        return pasted.unflatten(1, shares.shape[1:3])
+
+    def _paste_in_blocks(self, maps: "_Maps") -> Tensor:
+        """The same for all rows, a few rows of queries at a time."""
+
+        def paste(rows: range) -> Tensor:
+            return self._paste(maps, self._attention(maps, rows))
+
+        total = maps.values.new_zeros(
+            len(maps.values), maps.h + 1, maps.w + 1, maps.values.shape[2]
+        )
+        per_row = len(maps.values) * maps.w * maps.usable.shape[-1]
+        step = max(1, BLOCK // per_row)
+        for start in range(0, maps.h, step):
+            rows = range(start, min(start + step, maps.h))
+            if torch.is_grad_enabled():  # backward computes the block again
+                part = checkpoint(
+                    paste, rows, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                part = paste(rows)
+            total[:, start : rows.stop + 1] += part
+        return total
+
+    def _assemble(self, maps: "_Maps", pasted: Tensor) -> Tensor:
+        """Blocks back in their places, divided by how many patches overlap there."""
         if self.compat == "deepfill":
-            return usable
-        return usable & (self._pasted(hole).sum(1, keepdim=True) == 0)
-
-    def _pasted(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C * (2 * rate) ** 2, h * w)``, at full resolution."""
-        before, after = self.rate // 2, self.rate - self.rate // 2
-        padded = F.pad(x, (before, after, before, after))
-        return F.unfold(padded, 2 * self.rate, stride=self.rate)
-
-    def _paste(self, attention: Tensor, background: Tensor, hole: Tensor) -> Tensor:
-        values = self._pasted(background.masked_fill(hole.bool(), 0.0))
-        total = self._folded(values @ attention.transpose(1, 2), hole)
-        if self.compat == "deepfill":
-            return total / 4
-        return total / self._folded(
-            torch.ones_like(values[:1, : 4 * self.rate**2]), hole
+            pasted = pasted / 4
+        else:
+            ones = F.pad(pasted.new_ones(1, maps.h, maps.w), (1, 1, 1, 1))
+            count = F.avg_pool2d(ones, 2, 1, divisor_override=1)
+            pasted = pasted / count.unsqueeze(-1)
+        y = F.pixel_shuffle(pasted.permute(0, 3, 1, 2), self.rate)
+        start = self.rate // 2
+        return y.narrow(2, start, maps.h * self.rate).narrow(
+            3, start, maps.w * self.rate
         )
 
-    def _folded(self, pasted: Tensor, hole: Tensor) -> Tensor:
-        """The sum of the pasted patches, ``(N, C, H, W)``; undoes ``_pasted``."""
-        height, width = hole.shape[-2:]
-        rate, before = self.rate, self.rate // 2
-        size = (height + rate, width + rate)
-        padded = F.fold(pasted, size, 2 * rate, stride=rate)
-        return padded[..., before : before + height, before : before + width]
+
+class _Maps(NamedTuple):
+    """What the matrices are made of; ``h`` by ``w`` places, ``r = patch_size // 2``."""
+
+    queries: Tensor  # (N, C, h + 2 r, w + 2 r): the coarse map with zeros around it
+    keys: Tensor  # the same of the background
+    shrink: Tensor | None  # (N, h * w, 1): one by the length of a query patch
+    scale: Tensor  # (N, 1, h * w): the softmax's scale by the length of a key patch
+    usable: Tensor  # (N, 1, h * w): which keys may be copied
+    values: Tensor  # (N, (h + 1) * (w + 1), C * rate ** 2): blocks of side rate
+    h: int
+    w: int
 
 
-def propagated(scores: Tensor, h: int, w: int) -> Tensor:
-    """Scores ``(N, h * w, h * w)`` that agree with those of their neighbours.
-
-    ``s'[p, q] = s[p-1, q-1] + s[p, q] + s[p+1, q+1]`` with the places numbered row by
-    row, then the same with them numbered column by column.
-    """
-    along = _with_neighbours(scores)
-    turned = _turned(along, h, w)
-    return _turned(_with_neighbours(turned), w, h)
-
-
-def _with_neighbours(scores: Tensor) -> Tensor:
-    padded = F.pad(scores, (1, 1, 1, 1))
-    return padded[:, :-2, :-2] + scores + padded[:, 2:, 2:]
-
-
-def _turned(scores: Tensor, h: int, w: int) -> Tensor:
-    """Both places numbered column by column instead of row by row."""
-    apart = scores.unflatten(2, (h, w)).unflatten(1, (h, w))
-    return apart.permute(0, 2, 1, 4, 3).flatten(3, 4).flatten(1, 2)
+def _length(padded: Tensor, size: int) -> Tensor:
+    """``(N, 1, h * w)``: the length of each patch, at least 1e-4."""
+    squares = padded.square().sum(1, keepdim=True)
+    summed = F.avg_pool2d(squares, size, 1, divisor_override=1)
+    return summed.flatten(2).clamp_min(1e-8).sqrt()
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -170,11 +251,25 @@ def _check_settings(patch_size: int, rate: int, compat: str | None) -> None:
         raise ContractError(f'compat is {compat!r}, expected None or "deepfill"')
 
 
+def _check_places(places: Sequence[int], h: int, w: int) -> None:
+    odd = [place for place in places if not 0 <= place < h * w]
+    if odd or not len(places):
+        raise ContractError(
+            f"places are {odd or 'empty'}, expected numbers from 0 to {h * w - 1}: the "
+            f"coarse grid has {h} rows of {w} queries"
+        )
+
+
 def _check_maps(query: Tensor, background: Tensor, hole: Tensor, rate: int) -> None:
     if query.dim() != 4 or query.shape != background.shape:
         raise ContractError(
             f"query {tuple(query.shape)} and background {tuple(background.shape)} must "
             "both be (N, C, H, W), of the same shape"
+        )
+    if query.dtype != background.dtype or not query.is_floating_point():
+        raise ContractError(
+            f"query is {query.dtype} and background {background.dtype}, expected the "
+            "same type of float: convert one with .to()"
         )
     check_hole(hole)
     height, width = query.shape[-2:]
