@@ -1,5 +1,6 @@
 """Networks of the course: ``network(image, hole) -> image`` in ``[0, 1]``."""
 
+from course_lib.networks.cascade import Cascade
 from course_lib.networks.coarse_to_fine import CoarseToFine
 from course_lib.networks.critics import PatchCritic, PictureCritic, around
 from course_lib.networks.norms import FrozenBatchNorm2d, freeze_norms
@@ -7,6 +8,7 @@ from course_lib.networks.reading import influence, receptive_field
 from course_lib.networks.unet import UNet
 
 __all__ = [
+    "Cascade",
     "CoarseToFine",
     "FrozenBatchNorm2d",
     "PatchCritic",

@@ -70,9 +70,9 @@ class CoarseToFine(nn.Module):
         multiples of 4 (with attention: of 4 times its rate), and for a sketch that the
         network was not built for.
         """
-        return self.both(image, hole, sketch)[1]
+        return self.stages(image, hole, sketch)[1]
 
-    def both(
+    def stages(
         self, image: Tensor, hole: Tensor, sketch: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The answers of the coarse and the fine stage; training needs both."""

@@ -116,7 +116,7 @@ def train_against_two(
             run.update(its, its_schedule, judged)
         critics.requires_grad_(False)
         with run.accelerator.autocast():
-            predictions = network.both(image, hole)
+            predictions = network.stages(image, hole)
         filled = composite(predictions[-1].float(), image, hole)
         seen = zip(critics, views(filled, hole), strict=True)
         deceived = -sum(critic(view).mean() for critic, view in seen)

@@ -170,8 +170,8 @@ def _boxes(size: int) -> Tensor:
 
 def predicted(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, ...]:
     """The answer of every stage that the network has, the last one last."""
-    both = getattr(network, "both", None)
-    return (network(*batch),) if both is None else both(*batch)
+    stages = getattr(network, "stages", None)
+    return (network(*batch),) if stages is None else stages(*batch)
 
 
 def fill_loss(

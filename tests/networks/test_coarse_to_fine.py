@@ -41,7 +41,7 @@ def differ(found: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> list[bool]:
 
 def test_both_answers_are_pictures_of_the_same_shape():
     network, (image, hole) = small(), pair()
-    coarse, fine = network.both(image, hole)
+    coarse, fine = network.stages(image, hole)
     for made in (coarse, fine):
         assert made.shape == image.shape
         assert 0 <= made.min() < made.max() <= 1
@@ -57,12 +57,12 @@ KINDS = [{}, {"guided": True}, {"attention_rate": 1}, {"attention_rate": 2}]
 def test_noise_and_nan_under_the_hole_change_nothing(kind: dict, training: bool):
     network, (image, hole) = small(**kind).train(training), pair()
     given = [lines(hole)] if "guided" in kind else []
-    made = network.both(image, hole, *given)
+    made = network.stages(image, hole, *given)
     for hidden in (torch.rand_like(image), torch.tensor(NAN), torch.tensor(1e30)):
         other = torch.where(hole == 1, hidden, image)
-        assert differ(network.both(other, hole, *given), made) == [False, False]
+        assert differ(network.stages(other, hole, *given), made) == [False, False]
     brighter = torch.where(hole == 0, 1 - image, image)
-    assert differ(network.both(brighter, hole, *given), made) == [True, True]
+    assert differ(network.stages(brighter, hole, *given), made) == [True, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,7 +72,7 @@ def test_no_gradient_reaches_a_hidden_pixel(kind: dict):
     hole[1, :, 4:9, 4:9] = 1  # so that something is left to copy
     poisoned = torch.where(hole == 1, NAN, image).requires_grad_()
     given = [lines(hole)] if "guided" in kind else []
-    sum(made.sum() for made in network.both(poisoned, hole, *given)).backward()
+    sum(made.sum() for made in network.stages(poisoned, hole, *given)).backward()
     assert (poisoned.grad[hole.expand_as(image) == 1] == 0).all()
     assert (poisoned.grad[hole.expand_as(image) == 0] != 0).any()
     assert all(p.grad.isfinite().all() for p in network.parameters())
@@ -93,7 +93,7 @@ def test_the_fine_stage_sees_the_picture_with_the_coarse_fill_and_no_more():
         stage.register_forward_pre_hook(
             lambda _, given, name=name: seen.update({name: given[0]})
         )
-    coarse, _ = network.both(image, hole, lines(hole))
+    coarse, _ = network.stages(image, hole, lines(hole))
     known = (2 * image - 1) * (1 - hole)  # 0 is mid grey
     expected = torch.cat([known, 1 - hole, lines(hole) * hole], 1)
     torch.testing.assert_close(seen["coarse"], expected)
@@ -103,12 +103,12 @@ def test_the_fine_stage_sees_the_picture_with_the_coarse_fill_and_no_more():
 def test_a_sketch_counts_in_the_hole_only():
     network, (image, hole) = small(guided=True), pair()
     drawn = lines(hole)
-    made = network.both(image, hole, drawn)
+    made = network.stages(image, hole, drawn)
     for outside in (1 - drawn, torch.tensor(NAN), torch.tensor(7.0)):
         other = torch.where(hole == 0, outside, drawn)
-        assert differ(network.both(image, hole, other), made) == [False, False]
+        assert differ(network.stages(image, hole, other), made) == [False, False]
     other = torch.where(hole == 1, 1 - drawn, drawn)
-    assert differ(network.both(image, hole, other), made) == [True, True]
+    assert differ(network.stages(image, hole, other), made) == [True, True]
     followed = drawn.requires_grad_()
     network(image, hole, followed).sum().backward()
     assert (followed.grad[hole == 0] == 0).all()
@@ -117,10 +117,10 @@ def test_a_sketch_counts_in_the_hole_only():
 
 def test_no_sketch_is_an_empty_one():
     network, (image, hole) = small(guided=True), pair()
-    made = network.both(image, hole)
-    empty = network.both(image, hole, torch.zeros_like(hole))
+    made = network.stages(image, hole)
+    empty = network.stages(image, hole, torch.zeros_like(hole))
     assert differ(made, empty) == [False, False]
-    assert differ(made, network.both(image, hole, lines(hole))) == [True, True]
+    assert differ(made, network.stages(image, hole, lines(hole))) == [True, True]
     whole = torch.zeros_like(hole)  # nothing is missing: no line can matter
     assert torch.equal(network(image, whole, lines(hole)), network(image, whole))
 
@@ -128,11 +128,11 @@ def test_no_sketch_is_an_empty_one():
 def test_each_sample_has_its_own_hole_and_sketch():
     network, (image, hole) = small(guided=True), pair(2)
     drawn = lines(hole)
-    made = network.both(image, hole, drawn)
+    made = network.stages(image, hole, drawn)
     for k in range(2):
         at = slice(k, k + 1)
         for found, alone in zip(
-            made, network.both(image[at], hole[at], drawn[at]), strict=True
+            made, network.stages(image[at], hole[at], drawn[at]), strict=True
         ):
             torch.testing.assert_close(found[at], alone, rtol=1e-5, atol=1e-6)
     others = image.flip(0), hole.flip(0), drawn.flip(0)
@@ -156,7 +156,7 @@ def test_a_hole_and_a_sketch_of_other_types_are_taken():
 def test_an_empty_and_a_full_hole_give_finite_pictures(value: float, kind: dict):
     network, (image, hole) = small(**kind), pair()
     poisoned = image if value == 0 else torch.full_like(image, NAN)
-    for made in network.both(poisoned, torch.full_like(hole, value)):
+    for made in network.stages(poisoned, torch.full_like(hole, value)):
         assert made.isfinite().all()
 
 
@@ -301,7 +301,7 @@ def test_a_sketch_needs_a_network_that_was_built_for_it():
     with pytest.raises(ContractError, match=r"takes no sketch: .*guided=True"):
         small()(image, hole, lines(hole))
     with pytest.raises(ContractError, match="takes no sketch"):
-        small().both(image, hole, lines(hole))
+        small().stages(image, hole, lines(hole))
 
 
 def test_a_sketch_has_the_shape_of_the_hole():
