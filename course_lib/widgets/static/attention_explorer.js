@@ -19,6 +19,25 @@ const patchBox = ({ patch }, [row, column]) => {
   return [row - reach, column - reach, patch, patch];
 };
 
+/**
+ * `frozen(paint)` draws what `paint(pen)` drew last for the same keys and size: a click
+ * must not paint a hole again that nobody moved.
+ */
+function frozen(paint) {
+  const layer = element("canvas");
+  let last = [];
+  return (pen, ...keys) => {
+    const { width, height } = pen.canvas;
+    const now = [width, height, ...keys];
+    if (now.some((key, i) => key !== last[i])) {
+      [layer.width, layer.height] = [width, height]; // which clears it
+      paint(layer.getContext("2d"), ...keys);
+      last = now;
+    }
+    pen.drawImage(layer, 0, 0);
+  };
+}
+
 /** Yellow around the asked patch: on every picture of the card the same. */
 function drawAsked({ canvas, asked }) {
   if (asked && canvas.width) drawFrame(canvas.getContext("2d"), asked.box, asked.grid);
@@ -42,15 +61,34 @@ class PatchCanvas extends PixelCanvas {
 class AskedPhoto extends PhotoCanvas {
   drawNow() {
     if (!this.photo || !this.canvas.width) return;
-    this.paint(this.canvas.getContext("2d"));
+    const pen = this.canvas.getContext("2d");
+    this.still ??= frozen((under, photo, bytes) => {
+      drawWhole(under, photo);
+      drawHole(under, bytesOf(bytes), this.width, this.height);
+    });
+    this.still(pen, this.photo, this.bytes);
+    if (this.resizable) this.drawFrame(pen);
     drawAsked(this);
   }
+}
+
+/** A patch of a picture as a small canvas that can be painted anew. */
+function thumbnail() {
+  const canvas = element("canvas", { width: 80, height: 80, "aria-hidden": "true" });
+  const pen = canvas.getContext("2d");
+  pen.imageSmoothingEnabled = false;
+  const paint = (picture, [top, left, height, width]) => {
+    pen.clearRect(0, 0, 80, 80);
+    pen.drawImage(picture, left, top, width, height, 0, 0, 80, 80);
+  };
+  return { canvas, paint };
 }
 
 /** The strongest sources: thumbnail, share, how far; pointing at one shows which. */
 class SourceList {
   constructor(onPoint) {
     this.onPoint = onPoint;
+    this.items = [];
     this.list = element("ol", {
       class: "iw-sources",
       "aria-label": "strongest sources",
@@ -58,21 +96,32 @@ class SourceList {
     });
   }
 
-  show(top, picture) {
-    this.list.replaceChildren(...top.map((source, k) => this.item(source, k, picture)));
+  /** `paint(thumbnail, source)` puts the patch of a source into its thumbnail. */
+  show(top, paint) {
+    while (this.items.length < top.length) this.items.push(this.item(this.items.length));
+    if (this.list.childElementCount !== top.length)
+      this.list.replaceChildren(...this.items.slice(0, top.length).map(({ row }) => row));
+    top.forEach((source, k) => {
+      const { row, piece, bar, share, off } = this.items[k];
+      paint(piece, source);
+      bar.style.setProperty("--weight", `${100 * source.share}%`);
+      share.textContent = percentOf(source.share);
+      off.textContent = pixelsOff(source);
+      const told = `${share.textContent}, ${off.textContent}`;
+      row.setAttribute("aria-label", `source ${k + 1}: ${told}`);
+    });
   }
 
-  item(source, k, picture) {
+  item(k) {
     const point = (which) => () => this.onPoint(which);
+    const piece = thumbnail();
     const bar = element("span", { class: "bar" });
-    bar.style.setProperty("--weight", `${100 * source.share}%`);
-    const share = element("b", { "data-testid": `share-${k}` }, percentOf(source.share));
-    const off = element("span", { class: "iw-off" }, pixelsOff(source));
-    const told = `source ${k + 1}: ${percentOf(source.share)}, ${pixelsOff(source)}`;
+    const share = element("b", { "data-testid": `share-${k}` });
+    const off = element("span", { class: "iw-off" });
     const listens = { onmouseenter: point(k), onmouseleave: point(null) };
     Object.assign(listens, { onfocus: point(k), onblur: point(null) });
-    const attributes = { tabindex: "0", "aria-label": told, ...listens };
-    return element("li", attributes, picture(source), bar, share, off);
+    const parts = [piece.canvas, bar, share, off];
+    return { row: element("li", { tabindex: "0", ...listens }, ...parts), piece, bar, share, off };
   }
 }
 
@@ -83,6 +132,9 @@ class AttentionExplorer extends PixelExplorer {
     this.rough = kept(rgbCanvas);
     this.pasted = kept(rgbCanvas);
     this.ground = kept(dimmedCanvas);
+    this.glass = frozen((pen, bytes) =>
+      drawHole(pen, bytesOf(bytes), this.width, this.height),
+    );
     this.pointed = null; // the source that the reader points at
     this.makeControls();
     this.makeViews();
@@ -120,6 +172,11 @@ class AttentionExplorer extends PixelExplorer {
       this.view(testid, what, "the deepest pixel of the hole", PatchCanvas);
     this.field = view("attention-view", "Where the asked patch copies from.");
     this.paste = view("pasted-view", "The photo with what attention pastes in its hole.");
+    this.pastedStill = frozen((pen, pasted, bytes) => {
+      drawWhole(pen, pasted);
+      drawRim(pen, bytesOf(bytes), this.width, this.height);
+    });
+    this.waysStill = frozen((...given) => this.paintWays(...given));
     this.ways = view("wheel-view", "Where the best source of each missing place lies.");
     const label =
       "Photo with its hole. Arrow keys move the asked place, Shift and arrow keys the " +
@@ -138,7 +195,15 @@ class AttentionExplorer extends PixelExplorer {
     this.spread = element("span", { class: "iw-part", "data-testid": "spread" });
     this.missing = element("span", { class: "iw-part", "data-testid": "missing" });
     this.facts = element("dl", { class: "iw-facts" });
-    this.turn = div("iw-turn");
+    [this.askedPiece, this.madePiece] = [thumbnail(), thumbnail()];
+    [this.askedText, this.madeText] = [element("span"), element("span")];
+    const figure = (name, ...parts) => element("figure", { class: name }, ...parts);
+    this.turn = div(
+      "iw-turn",
+      figure("asked", this.askedPiece.canvas, this.askedText),
+      element("span", { class: "to", "aria-hidden": "true" }, "→"),
+      figure("made", this.madePiece.canvas, this.madeText),
+    );
     const { disc, full, names } = this.model.get("controls");
     const wheel = rgbCanvas(this.model.get("colours"), disc, disc);
     wheel.setAttribute("role", "img");
@@ -213,8 +278,9 @@ class AttentionExplorer extends PixelExplorer {
     this.showField();
     this.showPictures();
     const photo = this.given(model.get("image_bytes"), width, height);
-    const cut = ({ row, column: across }) => this.patch(photo, [row, across]);
-    this.list.show(shown.top, cut);
+    this.list.show(shown.top, (piece, { row, column: across }) =>
+      piece.paint(photo, this.patch([row, across])),
+    );
     this.showTurn();
     this.showNumbers();
     this.say(attentionSentence(shown));
@@ -261,45 +327,51 @@ class AttentionExplorer extends PixelExplorer {
   showField() {
     const { shown, model, width, height } = this;
     const [tall, wide] = shown.grid;
-    const { faintest } = model.get("controls");
-    const row = floatsOf(model.get("row_bytes"));
-    const light = row.map((share) =>
-      clip(1 - Math.log10(Math.max(share, faintest)) / Math.log10(faintest), 0, 1),
-    );
-    const lit = paintedCanvas(wide, tall, (i) => [0, 0, 0, 255 * light[i]]);
-    const tint = paintedCanvas(wide, tall, (i) => [...TEAL, 255 * GLOW * light[i]]);
+    const light = this.lit(floatsOf(model.get("row_bytes")), wide, tall);
     const photo = this.given(model.get("image_bytes"), width, height);
     const ground = this.ground(model.get("image_bytes"), width, height);
+    const hole = model.get("hole_bytes");
     const paint = (pen) => {
       drawWhole(pen, ground);
-      pen.drawImage(this.seen(pen.canvas, photo, lit), 0, 0);
-      drawWhole(pen, tint, true);
-      pen.drawImage(this.glass(pen.canvas), 0, 0);
+      this.drawSeen(pen, photo, light);
+      pen.globalAlpha = GLOW;
+      drawWhole(pen, light, true);
+      pen.globalAlpha = 1;
+      this.glass(pen, hole);
       this.drawSources(pen);
     };
     this.field.show({ ...this.place(), paint });
   }
 
-  /** The photo, seen as far as `lit` is opaque. */
-  seen({ width, height }, photo, lit) {
-    const layer = element("canvas", { width, height });
-    const pen = layer.getContext("2d");
-    drawWhole(pen, photo);
-    pen.globalCompositeOperation = "destination-in";
-    drawWhole(pen, lit, true);
-    return layer;
+  /** The shares of a row as teal light, on a logarithmic scale. */
+  lit(row, width, height) {
+    const { faintest } = this.model.get("controls");
+    this.light ??= element("canvas");
+    if (this.light.width !== width || this.light.height !== height)
+      [this.light.width, this.light.height] = [width, height];
+    const pen = this.light.getContext("2d");
+    const picture = pen.createImageData(width, height);
+    const least = Math.log10(faintest);
+    row.forEach((share, i) => {
+      if (share <= faintest) return;
+      picture.data.set([...TEAL, 255 * (1 - Math.log10(share) / least)], 4 * i);
+    });
+    pen.putImageData(picture, 0, 0);
+    return this.light;
   }
 
-  /** The hatched hole alone, kept until it or the size changes. */
-  glass({ width, height }) {
-    const bytes = this.model.get("hole_bytes");
-    const old = this.glassed;
-    if (old?.bytes !== bytes || old.layer.width !== width) {
-      const layer = element("canvas", { width, height });
-      drawHole(layer.getContext("2d"), this.hole, this.width, this.height);
-      this.glassed = { bytes, layer };
-    }
-    return this.glassed.layer;
+  /** The photo, as far as there is light. */
+  drawSeen(pen, photo, light) {
+    const { width, height } = pen.canvas;
+    this.layer ??= element("canvas");
+    if (this.layer.width !== width || this.layer.height !== height)
+      [this.layer.width, this.layer.height] = [width, height];
+    const over = this.layer.getContext("2d");
+    over.globalCompositeOperation = "copy";
+    drawWhole(over, light, true);
+    over.globalCompositeOperation = "source-in";
+    drawWhole(over, photo);
+    pen.drawImage(this.layer, 0, 0);
   }
 
   /** Lines from the best sources to the asked patch; one has the frame of its patch. */
@@ -342,62 +414,52 @@ class AttentionExplorer extends PixelExplorer {
   }
 
   showPictures() {
-    const { model, shown, width, height, hole } = this;
+    const { model, shown, width, height } = this;
+    const bytes = model.get("hole_bytes");
     const photo = this.given(model.get("image_bytes"), width, height);
-    const state = { hole, photo, resizable: shown.rectangle };
+    const state = { hole: bytesOf(bytes), bytes, photo, resizable: shown.rectangle };
     if (!this.photo.moving) state.box = shown.box;
     this.photo.show({ ...this.place(), ...state });
     const pasted = this.pasted(model.get("pasted_bytes"), width, height);
     this.paste.show({
       ...this.place(),
-      paint: (pen) => {
-        drawWhole(pen, pasted);
-        drawRim(pen, hole, width, height);
-      },
+      paint: (pen) => this.pastedStill(pen, pasted, bytes),
     });
-    this.ways.show({ ...this.place(), paint: this.waysPainter() });
-  }
-
-  waysPainter() {
-    const { model, shown, width, height } = this;
-    const [tall, wide] = shown.grid;
-    const cells = bytesOf(model.get("cells_bytes"));
-    const rgb = bytesOf(model.get("wheel_bytes"));
+    const [wheel, cells] = ["wheel_bytes", "cells_bytes"].map((name) => model.get(name));
     const ground = this.ground(model.get("image_bytes"), width, height);
-    const map = paintedCanvas(wide, tall, (i) =>
-      cells[i] ? [...rgb.subarray(3 * i, 3 * i + 3), 255] : null,
-    );
-    return (pen) => {
-      drawWhole(pen, ground);
-      drawWhole(pen, map, true);
-    };
+    const paint = (pen) => this.waysStill(pen, ground, wheel, cells);
+    this.ways.show({ ...this.place(), paint });
   }
 
-  /** A patch of a picture as a small canvas. */
-  patch(picture, cell) {
-    const { shown } = this;
-    const [top, left, side] = patchBox(shown, cell).map((k) => k * shown.step);
-    const canvas = element("canvas", { width: 80, height: 80, "aria-hidden": "true" });
-    const pen = canvas.getContext("2d");
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(picture, left, top, side, side, 0, 0, 80, 80);
-    return canvas;
+  paintWays(pen, ground, wheel, cells) {
+    const [tall, wide] = this.shown.grid;
+    const [rgb, missing] = [bytesOf(wheel), bytesOf(cells)];
+    const map = paintedCanvas(wide, tall, (i) =>
+      missing[i] ? [...rgb.subarray(3 * i, 3 * i + 3), 255] : null,
+    );
+    drawWhole(pen, ground);
+    drawWhole(pen, map, true);
+  }
+
+  /** The patch around a cell in pixels of the photo. */
+  patch(cell) {
+    return patchBox(this.shown, cell).map((k) => k * this.shown.step);
   }
 
   /** What was asked with, and what came of it. */
   showTurn() {
     const { model, shown, width, height } = this;
-    const figure = (name, picture, text) =>
-      element("figure", { class: name }, this.patch(picture, shown.cell), text);
+    const { missing_here: missing } = shown;
+    const colours = shown.source === "colours";
+    const box = this.patch(shown.cell);
     const rough = this.rough(model.get("rough_bytes"), width, height);
     const pasted = this.pasted(model.get("pasted_bytes"), width, height);
-    const asked =
-      shown.source === "colours"
-        ? figure("asked", rough, shown.missing_here ? "asked: the first fill" : "asked")
-        : element("span", {}, `asked by the features of ${shown.name}`);
-    const made = shown.missing_here ? "pasted: their mix" : "known: it stays";
-    const arrow = element("span", { class: "to", "aria-hidden": "true" }, "→");
-    this.turn.replaceChildren(asked, arrow, figure("made", pasted, made));
+    this.askedPiece.paint(rough, box);
+    this.madePiece.paint(pasted, box);
+    this.askedPiece.canvas.classList.toggle("iw-hidden", !colours);
+    const own = missing ? "asked: the first fill" : "asked";
+    this.askedText.textContent = colours ? own : `asked: features of ${shown.name}`;
+    this.madeText.textContent = missing ? "pasted: their mix" : "known: it stays";
   }
 
   showNumbers() {

@@ -20,8 +20,7 @@ function drawQuery(pen, row, column, width) {
 /** A frame, dark rimmed, around cells of a grid; it never leaves the picture. */
 function drawFrame(pen, [top, left, height, width], [rows, columns], ink = YELLOW, dash) {
   const { canvas } = pen;
-  const least = 0.8 * (canvas.width / (canvas.clientWidth || canvas.width)); // in small ones
-  const line = Math.max(canvas.width / 360, least);
+  const line = Math.max(canvas.width / 360, 0.8 * (window.devicePixelRatio || 1));
   const edge = (share, end) => clip(share * end, 1.8 * line, end - 1.8 * line);
   const [x0, x1] = [left, left + width].map((n) => edge(n / columns, canvas.width));
   const [y0, y1] = [top, top + height].map((n) => edge(n / rows, canvas.height));
