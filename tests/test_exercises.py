@@ -311,6 +311,7 @@ UNCLEAR = [  # answer, target, what is said
     (torch.tensor(2), 2, "shape (), an int is asked for: use int(...)"),
     (np.zeros(3), "a", "is an ndarray, a str is asked for."),
     (None, True, "is None, a bool is asked for"),
+    ((0, 0), None, "is a tuple of 2, None is asked for."),
     (torch.tensor(True), False, "is True, right is False"),
 ]
 

@@ -115,6 +115,8 @@ def _differing_values(
         near = math.isfinite(theirs) and abs(ours - theirs) <= atol + rtol * abs(theirs)
         if near or ours == theirs or (math.isnan(ours) and math.isnan(theirs)):
             return ""
+    elif target is None and answer is not None:
+        return f"your answer{part} is {_kind(answer)}, None is asked for."
     elif not isinstance(answer, type(target)):
         return f"your answer{part} is {_kind(answer)}, {asked}."
     if answer == target:
