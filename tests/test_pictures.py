@@ -1,10 +1,13 @@
 """The PNG encoder, read again by Pillow; pixels, hatching and grids."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_params_from_file
+from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
@@ -257,3 +260,33 @@ def test_show_shows_the_first_with_or_without_its_hole():
     assert np.array_equal(plain.pixels[20:], expected)
     expected = to_pixels(hatched(image, hole)[0]).repeat(scale, 0).repeat(scale, 1)
     assert np.array_equal(holed.pixels[20:], expected)
+
+
+# What colours look like without red, or without green, cones (Machado et al. 2009)
+SIGHTS = {
+    "all": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_lines_of_figures_have_no_colour_that_means_something(sight: str):
+    style = Path(pictures.__file__).with_name("course.mplstyle")
+    cycle = rc_params_from_file(style, use_default_template=False)["axes.prop_cycle"]
+    lines = [to_rgb(one["color"]) for one in cycle]
+    styles = [str(one["linestyle"]) for one in cycle]
+    assert len(set(styles)) == len(lines) == 6, "no two differ in colour alone"
+    meant = [to_rgb(c) for c in (pictures.READ, pictures.WRONG, pictures.QUERY)]
+    seen = np.array(SIGHTS[sight]) @ (np.array([*lines, *meant]) ** 2.2).T
+    seen = (seen.clip(0, 1) ** (1 / 2.2)).T
+    apart = np.linalg.norm(seen[:6, None] - seen[None], axis=-1)
+    assert apart[:, 6:].min() > 0.34, "teal, vermilion and yellow keep their meaning"
