@@ -22,6 +22,7 @@ from course_lib.widgets.pixel_explorer import PixelExplorer, loaded
 NETWORKS = {"L1": "coarse_to_fine", "with a critic": "coarse_to_fine_gan"}
 REACH = 2  # pixels between a line and an edge of the fill that meets it
 FADED = 0.35  # of a line outside the hole, in the still
+MARGIN = 12  # pixels around the hole and the lines, in the still
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 Networks = Mapping[str, Network | str] | Network | str
@@ -34,10 +35,7 @@ def lines_met(picture: Tensor, lines: Tensor) -> float | None:
     Of the pixels on ``lines (1, 1, H, W)``, those with a Canny edge of ``picture
     (1, 3, H, W)`` at most ``REACH`` pixels away, along both axes. None without lines.
     """
-    if not lines.any():
-        return None
-    near = F.max_pool2d(drawing.edges(picture), 2 * REACH + 1, 1, REACH)
-    return float(near[lines.bool()].mean())
+    return _met(_near_edges(picture), lines) if lines.any() else None
 
 
 class SketchPad(PhotoChoice, PixelExplorer):
@@ -85,6 +83,7 @@ class SketchPad(PhotoChoice, PixelExplorer):
         self._offer(every | {first: self._image}, size)
         self.set_trait("labels", list(self._networks))
         self._plain: dict[str, Tensor] = {}
+        self._near: dict[str, Tensor] = {}  # of the fills without lines: kept
         self._change(first, self._hole, torch.zeros_like(self._hole))
 
     @property
@@ -148,16 +147,25 @@ class SketchPad(PhotoChoice, PixelExplorer):
 
     def still(self) -> Picture:
         """The hole with its lines, and each network's fill without and with them."""
-        names = list(self._networks)
+        names, part = list(self._networks), self._framed()
         column = hatched(self._image, self._hole)
         column = _inked(column, self._marks, self._hole).expand(len(names), -1, -1, -1)
         columns = {
-            "hole and lines": column,
-            "without lines": torch.cat([self._plain[name] for name in names]),
-            "with the lines": torch.cat([self._guided[name] for name in names]),
+            "hole and lines": column[part],
+            "without lines": torch.cat([self._plain[name] for name in names])[part],
+            "with the lines": torch.cat([self._guided[name] for name in names])[part],
         }
         rows = names if len(names) > 1 else ()
         return grid(columns, rows=rows, text=f"{self!r}: {self.shown['told']}")
+
+    def _framed(self) -> tuple[Any, ...]:
+        """Where the hole and the lines lie, with a margin; everything without them."""
+        found = ((self._hole + self._marks)[0, 0] > 0).nonzero()
+        if not len(found):
+            return (...,)
+        low = (found.amin(0) - MARGIN).clamp(min=0).tolist()
+        high = (found.amax(0) + 1 + MARGIN).tolist()
+        return (..., *(slice(a, b) for a, b in zip(low, high, strict=True)))
 
     def __repr__(self) -> str:
         shown = self.shown
@@ -207,6 +215,7 @@ class SketchPad(PhotoChoice, PixelExplorer):
         )
         guided = self._fill(image, hole, lines) if lines.any() else dict(plain)
         self._image, self._hole, self._marks = image, hole.clone(), marks.clone()
+        self._near = self._near if plain is self._plain else {}
         self._plain, self._guided = plain, guided
         self._publish(photo, lines, 1000 * (time.perf_counter() - started))
 
@@ -255,16 +264,25 @@ class SketchPad(PhotoChoice, PixelExplorer):
 
         answered = bool(self._hole.any() and not self._hole.all())
 
-        def score(filled: Tensor) -> Facts:
+        drawn = answered and bool(lines.any())
+
+        def score(filled: Tensor, near: Tensor | None) -> Facts:
             error = float(hole_l1(filled, self._image, self._hole))
             known = answered and np.isfinite(error)
-            met = lines_met(filled, lines) if answered else None
+            met = None if near is None else _met(near, lines)
             return {"l1": error if known else None, "met": met}
 
-        return [
-            {"without": score(self._plain[k]), "with": score(self._guided[k])}
-            for k in self._networks
-        ]
+        found = []
+        for name in self._networks:
+            plain, guided = self._plain[name], self._guided[name]
+            if drawn and name not in self._near:
+                self._near[name] = _near_edges(plain)
+            without = self._near[name] if drawn else None
+            followed = _near_edges(guided) if drawn else None
+            found.append(
+                {"without": score(plain, without), "with": score(guided, followed)}
+            )
+        return found
 
     def _told(self, facts: Facts) -> str:
         if not facts["hole"]:
@@ -281,6 +299,15 @@ class SketchPad(PhotoChoice, PixelExplorer):
         pairs = zip(self._networks, facts["networks"], strict=True)
         errors = [_error(name, scores, counted) for name, scores in pairs]
         return f"{text} Hole L1: {'; '.join(errors)}."
+
+
+def _near_edges(picture: Tensor) -> Tensor:
+    """1 where an edge of the picture is at most ``REACH`` pixels away."""
+    return F.max_pool2d(drawing.edges(picture), 2 * REACH + 1, 1, REACH)
+
+
+def _met(near: Tensor, lines: Tensor) -> float:
+    return float(near[lines.bool()].mean())
 
 
 def _named(networks: Networks) -> dict[str, Network]:

@@ -43,7 +43,8 @@ class TrainingView(CourseWidget):
     ``[0, 1]``, side by side, such as a composite of the network's output for a fixed
     photo and hole. It runs without gradients. ``fit`` puts networks that are in its
     ``state`` into evaluation mode around it; any other network it must switch itself.
-    What it raises is shown in the view, and the training goes on.
+    What it raises is shown in the view, and the training goes on. ``pictures``: how
+    many it returns; the card keeps room for them from the beginning.
 
     The first picture is from before the first step. Up to 40 are kept, evenly spread
     over the training, and all of them are in the page: a slider, the arrow keys or a
@@ -62,9 +63,11 @@ class TrainingView(CourseWidget):
         self,
         look: Callable[[], Tensor] | None = None,
         *,
+        pictures: int = 1,
         title: str = "Watch it learn",
     ) -> None:
         self._look = look
+        self._room = [pictures, 1, 1] if look else []
         self._history = History()
         self._trouble = ""
         self._snapshots: list[Snapshot] = []
@@ -182,7 +185,7 @@ class TrainingView(CourseWidget):
                 {"name": name, **curve(values, history.steps)}
                 for name, values in history.losses.items()
             ],
-            "size": list(kept[-1].pixels.shape[:3]) if kept else [],
+            "size": list(kept[-1].pixels.shape[:3]) if kept else self._room,
             "pictures": [[one.step, one.slot] for one in kept],
         }
         with self.hold_sync():

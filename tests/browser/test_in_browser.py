@@ -29,6 +29,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.browser
 
+HIGH = 810  # pixels that a card may be high in a wide page
 HOLE = "print(int(painter.hole.sum()))"
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 LESSONS = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
@@ -421,7 +422,7 @@ def test_a_reload_of_the_page_keeps_the_hole(painter):
 # ---- the hole explorer ----
 
 
-def test_the_explorer_follows_clicks_and_keys(make_page, lab):
+def test_the_explorer_follows_clicks_and_keys(make_page, lab, screenshots):
     page = make_page()
     open_notebook(page, lab, "explorer.ipynb")
     assert run_all(page) == []
@@ -443,6 +444,11 @@ def test_the_explorer_follows_clicks_and_keys(make_page, lab):
     explorer.act(lambda: page.keyboard.press("End"))
     assert float(missing().removesuffix(" %")) > float(second.removesuffix(" %"))
     assert ask_kernel(page, facts) == f"{missing()} missing 0.4"
+    for name in ("Dark", "Light"):
+        theme(page, name)
+        explorer.pixels("hole-view")
+        explorer.root.screenshot(path=screenshots / f"hole_{name.lower()}.png")
+    assert explorer.root.bounding_box()["height"] <= HIGH
     assert page.problems == []
 
 
@@ -520,7 +526,8 @@ def test_the_published_code_is_shown_and_a_whole_hole_refused(discount, screensh
     for name in ("Dark", "Light"):
         theme(page, name)
         discount.pixels("weight-view")
-        page.screenshot(path=screenshots / f"discount_{name.lower()}.png")
+        discount.root.screenshot(path=screenshots / f"discount_{name.lower()}.png")
+    assert discount.root.bounding_box()["height"] <= HIGH
     overflow = "(root) => root.scrollWidth - root.clientWidth"
     assert discount.root.evaluate(overflow) <= 0
 
@@ -534,13 +541,16 @@ def test_a_training_is_watched_scrubbed_and_interrupted(make_page, lab, screensh
     assert run_all(page) == []
     view = TrainingInPage(page)
     assert view["pictures"] == "0"
-    assert not view.part("curves").is_visible(), "an empty frame"
+    high = view.root.bounding_box()["height"]
+    view.root.screenshot(path=screenshots / "training_before.png")
     kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
     code = (
         "done = cl.training.fit(step, iter(range(10**6)), steps=2000, watch=training)"
     )
     page.evaluate(f"(code) => void {kernel}.requestExecute({{ code }})", code)
     view.wait("+data.pictures >= 4 && data.follows === 'true'")
+    grown = view.root.bounding_box()["height"] - high
+    assert abs(grown) < 20, "room was kept"
     view.part("moment").focus()
     page.keyboard.press("Home")
     assert (view["step"], view["follows"]) == ("0", "false")
@@ -607,7 +617,8 @@ def test_a_click_asks_what_a_pixel_reads(reading, screenshots):
     for name in ("Dark", "Light"):
         theme(page, name)
         reading.pixels("reading-view")
-        page.screenshot(path=screenshots / f"reading_{name.lower()}.png")
+        reading.root.screenshot(path=screenshots / f"reading_{name.lower()}.png")
+    assert reading.root.bounding_box()["height"] <= HIGH
     overflow = "(root) => root.scrollWidth - root.clientWidth"
     assert reading.root.evaluate(overflow) <= 0
 
@@ -632,7 +643,8 @@ def test_another_fill_colour_changes_the_answer(reading, screenshots):
     second = reading.pixels("answer-view")
     reading.part("answer-gap").check()
     assert changed(second, reading.pixels("answer-view")).sum() > 1000
-    page.screenshot(path=screenshots / "reading_sweep.png")
+    reading.root.screenshot(path=screenshots / "reading_sweep.png")
+    assert reading.root.bounding_box()["height"] <= HIGH
     assert ask_kernel(page, "print(reading._network.fill)") == "0.5"
     ask_kernel(page, "def broken(*pair): raise ValueError('no answer today')")
     ask_kernel(page, "reading._network.forward = broken")
@@ -924,6 +936,37 @@ def test_the_hole_is_repainted_and_edges_are_said_to_be_given(pad, screenshots):
     picture = encoded(np.full((90, 60, 3), 200, np.uint8))
     pad.act(lambda: pad.part("upload").set_input_files(picked("mine.png", picture)))
     assert pad["photo"] == "mine.png"
+
+
+SHORT_STROKE = """async (view) => {
+  const { left, top, width, height } = view.getBoundingClientRect();
+  view.setPointerCapture = () => {};
+  const send = (name, x) => {
+    const place = { clientX: left + x * width, clientY: top + 0.5 * height };
+    const more = { bubbles: true, button: 0, buttons: 1, pointerId: 1 };
+    view.dispatchEvent(new PointerEvent(name, { ...more, ...place }));
+  };
+  const start = performance.now();
+  send("pointerdown", 0.4);
+  for (let k = 1; k <= 5; k++) {
+    send("pointermove", 0.4 + 0.03 * k);
+    await new Promise((go) => setTimeout(go, 45));
+  }
+  send("pointerup", 0.55);
+  return performance.now() - start;
+}"""
+
+
+def test_a_short_stroke_is_asked_about_once(pad):
+    page, before = pad.page, int(pad["seq"])
+    took = pad.part("sketch-view").evaluate(SHORT_STROKE)
+    page.wait_for_function(
+        "([{ dataset: d }, n]) => +d.seq > n && d.state === 'ready'",
+        arg=[pad.root.element_handle(), before],
+    )
+    assert int(pad["counted"]) > 5
+    assert int(pad["seq"]) - before <= 1 + took // 350, "a long one is followed"
+    assert ask_kernel(page, LINES).split()[1] == pad["counted"]
 
 
 def test_the_sketch_pad_fits_its_page(pad, screenshots):

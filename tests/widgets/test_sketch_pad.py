@@ -11,7 +11,7 @@ from PIL import Image
 from course_lib import photos, sketch, zoo
 from course_lib.networks import CoarseToFine
 from course_lib.tensors import ContractError
-from course_lib.widgets import SketchPad
+from course_lib.widgets import SketchPad, sketch_pad
 from course_lib.widgets.base import WidgetError
 from course_lib.widgets.sketch_pad import lines_met
 
@@ -336,3 +336,33 @@ def test_repr_and_still_say_the_facts(image, hole, lines):
     assert picture.shape[0] > 1.5 * pad(ink=ink).still().pixels.shape[0]
     yellow = (np.abs(picture.astype(int) - [255, 216, 77]).max(-1) < 3).sum()
     assert yellow >= 2 * 14, "the lines are in the picture"
+
+
+def test_the_still_shows_hole_and_lines_large(pad, hole, lines):
+    assert pad._framed() == (..., slice(0, 32), slice(0, 40))
+    corner = torch.zeros_like(lines)
+    corner[..., 31, 0] = 1
+    pad.draw(corner)
+    assert pad._framed()[1:] == (slice(0, 44), slice(0, 40)), "outside lines too"
+    pad.look(corner * 0, hole * 0)
+    assert pad._framed() == (...,), "nothing to frame"
+    real = SketchPad(networks={"ink": ink, "average": average}).draw_edges().still()
+    assert real.pixels.shape[1] > 600
+    assert len(real._repr_png_()) < 60_000
+
+
+def test_edges_of_the_fills_without_lines_are_found_once(pad, hole, lines, monkeypatch):
+    found, near = [], sketch_pad._near_edges
+    monkeypatch.setattr(
+        sketch_pad, "_near_edges", lambda picture: found.append(1) or near(picture)
+    )
+    pad.draw(lines)
+    assert len(found) == 4, "both fills of both networks"
+    pad.draw(lines.roll(3, 2))
+    assert len(found) == 6, "only those that follow the lines"
+    pad.look(hole=hole.roll(2, 2))
+    assert len(found) == 10, "another hole: other fills"
+    counted = pad.sketch * pad.hole
+    for name, scores in zip(pad.fills, pad.shown["networks"], strict=True):
+        assert scores["without"]["met"] == lines_met(pad.fills_without[name], counted)
+        assert scores["with"]["met"] == lines_met(pad.fills[name], counted)

@@ -100,6 +100,16 @@ def test_another_training_starts_anew_a_resumed_one_goes_on(shown):
     assert view.chosen == -1
 
 
+def test_room_is_kept_for_what_the_first_look_will_show():
+    assert TrainingView(lambda: torch.zeros(3, 8, 8)).facts["size"] == [1, 1, 1]
+    wide = TrainingView(lambda: torch.zeros(3, 3, 8, 8), pictures=3)
+    assert wide.facts["size"] == [3, 1, 1]
+    assert wide.facts["pictures"] == []
+    wide(history(1))
+    assert wide.facts["size"] == [3, 8, 8]
+    assert TrainingView().facts["size"] == []
+
+
 def test_several_images_are_one_picture_side_by_side_and_large_ones_shrink():
     view = TrainingView(lambda: torch.rand(3, 3, 64, 32))
     view(history(1))

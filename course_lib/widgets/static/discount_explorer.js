@@ -9,7 +9,7 @@ const VIEWS = [
   { value: "code", label: "published code", testid: "view-code" },
   { value: "gap", label: "difference", testid: "view-gap" },
 ];
-const CHART = { width: 380, height: 242, left: 30, right: 6, top: 26, base: 208 };
+const CHART = { width: 420, height: 232, left: 30, right: 6, top: 26, base: 198 };
 const MARGIN = 9; // known pixels beside the hole in the chart
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -151,13 +151,7 @@ class DiscountExplorer extends PixelExplorer {
 
   layOut() {
     const bar = div("iw-scale-row", this.scaleLow, this.scale, this.scaleHigh);
-    const left = column(
-      "What each missing pixel weighs",
-      this.stage.canvas,
-      bar,
-      this.scaleName,
-      div("iw-row", this.views.row),
-    );
+    const weights = column(this.views.row, this.stage.canvas, bar, this.scaleName);
     const keys = div(
       "iw-keys",
       key("known", "known: 1"),
@@ -165,17 +159,18 @@ class DiscountExplorer extends PixelExplorer {
       key("code", "published code"),
     );
     this.rowName = element("span", {});
-    const right = column(this.rowName, this.profile.svg, keys, this.facts);
-    this.moving = div("iw-hint", "Drag it in the photo, or Shift + arrows.");
-    const place = column("The hole", this.form.row, this.sides.box, this.moving);
-    const about =
-      "Bar: a ring's share of the hole's weight. Upright line: its share of the pixels.";
+    const profile = column(this.rowName, this.profile.svg, keys, this.facts);
+    const place = column(["The hole", this.form.row], this.sides.box);
+    const about = "Bar: a ring's share of the weight. Upright line: of the pixels.";
     const share = column("Who holds the weight?", this.rings, div("iw-hint", about));
     this.gamma.box.classList.add("iw-wide");
     this.body.append(
       div("iw-row", this.gamma.box, this.presets.row),
-      div("iw-pair", left, right),
-      div("iw-pair", place, share),
+      div(
+        "iw-pair iw-towers",
+        div("iw-col", weights, place),
+        div("iw-col", profile, share),
+      ),
     );
   }
 

@@ -138,21 +138,16 @@ class HoleExplorer extends Explorer {
     const left = column("The hole in a photo", this.photo);
     const right = column("Alone: white = 1 = missing", this.alone);
     const steps = div("iw-row", this.back, this.next, this.seedText);
-    const steer = div("iw-col", this.sliders.box, steps);
     const count = this.shown.ratios.length;
     const about =
       `Ratios of ${count} such holes as drawn (before Grow to), in %; below, how many ` +
       "in each bucket";
-    const found = div(
-      "iw-col",
-      this.facts,
-      this.histogram.svg,
-      div("iw-hint", about),
-    );
+    const found = column("This one", this.facts, steps);
+    const others = div("iw-col", this.histogram.svg, div("iw-hint", about));
     this.body.append(
       div("iw-row", this.maker.row),
-      div("iw-pair", left, right),
-      div("iw-pair", steer, found),
+      div("iw-trio iw-large", left, right, found),
+      div("iw-pair", this.sliders.box, others),
     );
   }
 

@@ -13,6 +13,7 @@ const ANSWERS = [
   { value: "gap", label: "change", testid: "answer-gap" },
 ];
 const CHART = { width: 380, height: 190, left: 46, right: 6, top: 26, base: 156 };
+const WIDE = 760; // of the same chart in a wide card
 
 const percent = (share) => `${Math.round(100 * share)} %`;
 const levels = (change) =>
@@ -21,7 +22,18 @@ const exactly = (share) => (share === 0 ? "exactly 0" : `${(100 * share).toFixed
 
 /** The influence along the row of the asked pixel, on the scale of the overlay. */
 class InfluenceRow extends RowChart {
-  show({ shown, strength, hole, width, decades }) {
+  constructor(...given) {
+    super(...given);
+    this.observer = new ResizeObserver(() => this.state && this.show(this.state));
+    this.observer.observe(this.svg);
+  }
+
+  show(state) {
+    this.state = state;
+    const { shown, strength, hole, width, decades } = state;
+    const across = this.svg.clientWidth > 560 ? WIDE : CHART.width;
+    this.size = { ...CHART, width: across };
+    this.svg.setAttribute("viewBox", `0 0 ${across} ${CHART.height}`);
     this.zoom(0, width);
     const start = shown.row * width;
     const names = Array.from({ length: decades + 1 }, (_, k) => [
@@ -98,24 +110,24 @@ class ReadingExplorer extends PixelExplorer {
     this.theory = key("theory", "");
     this.square = key("square", "");
     this.keys = div("iw-keys", key("read", "moves it"), this.square, this.theory);
-    const left = column(this.inputName, this.input.canvas, this.keys);
+    const left = column(this.inputName, this.input.canvas);
     const right = column([this.outputName, this.answers.row], this.output.canvas);
+    this.stops.push(() => this.row.observer.disconnect());
     const about =
       "Mean change of the answer in the hole, in grey levels of 255, when the hole is " +
       `hidden by another colour than ${trained}, the one of the training.`;
     this.profile = column(this.rowName, this.row.svg);
-    this.sweeping = column(
-      "Hide the hole with",
-      this.fill.box,
-      this.presets.row,
-      this.changes,
-      div("iw-hint", about),
+    const steer = [this.fill.box, this.presets.row, div("iw-hint", about)];
+    this.sweeping = div(
+      "iw-pair",
+      column("Hide the hole with", ...steer),
+      column("Mean change", this.changes),
     );
     const told = column("In numbers", this.facts);
-    const foot = div("iw-pair", div("iw-col", this.profile, this.sweeping), told);
+    const pictures = div("iw-trio iw-large", left, right, this.keys, told);
     this.question = div("iw-row", this.modes.row);
     this.question.classList.toggle("iw-hidden", !this.controls.fills.length);
-    this.body.append(this.question, div("iw-pair", left, right), foot);
+    this.body.append(this.question, pictures, this.profile, this.sweeping);
   }
 
   // ---- what Python says ----

@@ -17,7 +17,7 @@ const TOOLS = [
 ];
 const HOLE_BRUSH = { min: 2, max: 40, step: 2 };
 const RUBBER = 7; // pixels across; a pen is one
-const LIVE = 150; // ms between two questions while the pen is down
+const LIVE = 350; // ms between two questions while the pen is down, at least
 const [MISSING, DRAWN, GIVEN] = [1, 2, 4]; // the bits of a pixel
 
 /** The photo to draw on: lines and hole are bits of one layer, with one history. */
@@ -332,13 +332,33 @@ class SketchPad extends PixelExplorer {
   /** A stroke goes on: ask now and then, so that the fill follows the pen. */
   painting() {
     this.dirty = true;
-    this.timer ??= setTimeout(() => this.askShow(), LIVE);
+    // Python answers one at a time: what is asked now, the end of the stroke waits for
+    const pace = Math.max(LIVE, 2 * this.shown.ms);
+    this.timer ??= setTimeout(() => {
+      this.live = true;
+      this.askShow();
+    }, pace);
   }
 
   drawn() {
+    const asked = this.live && this.isSent();
+    this.live = false;
     this.showHistory();
-    this.dirty = true;
-    this.askShow();
+    this.dirty = !asked;
+    if (!asked) this.askShow();
+    else this.forgetTimer();
+  }
+
+  /** Whether Python was asked about just what is drawn now. */
+  isSent() {
+    const { photo, editor, sent } = this;
+    if (photo !== null || !sent) return false;
+    return same(sent.hole, editor.missing) && same(sent.sketch, editor.sketch);
+  }
+
+  forgetTimer() {
+    clearTimeout(this.timer);
+    this.timer = null;
   }
 
   travel(act) {
@@ -347,13 +367,13 @@ class SketchPad extends PixelExplorer {
   }
 
   askShow() {
-    clearTimeout(this.timer);
-    this.timer = null;
+    this.forgetTimer();
     this.asker.ask("show", () => {
       const { photo, editor } = this;
       this.photo = null;
       this.dirty = false;
-      return { photo, binary: { hole: editor.missing, sketch: editor.sketch } };
+      this.sent = { hole: editor.missing, sketch: editor.sketch };
+      return { photo, binary: this.sent };
     });
   }
 

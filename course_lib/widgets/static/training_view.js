@@ -287,11 +287,10 @@ class TrainingView {
 
   showFacts() {
     const facts = this.model.get("facts");
-    const [count = 0, high = 1, wide = 1] = facts.size;
+    const [count = 0, high = 1, wide = 1] = facts.size; // before: what to make room for
     this.left.classList.toggle("iw-hidden", !count);
-    const begun = count > 0 || facts.goal > 0;
-    this.pair.classList.toggle("iw-hidden", !begun); // no empty frame before
-    this.controls.classList.toggle("iw-hidden", this.moments.length < 2);
+    this.controls.classList.toggle("iw-hidden", !count);
+    this.controls.classList.toggle("iw-waits", this.moments.length < 2);
     this.pair.classList.toggle("iw-one", count * wide > 1.5 * high || !count);
     const across = count * wide + (count - 1) * GAP;
     if (count) this.picture.style.aspectRatio = `${across} / ${high}`;
@@ -316,6 +315,7 @@ class TrainingView {
     this.root.dataset.step = String(step ?? "");
     this.root.dataset.follows = String(this.step < 0);
     if (step !== undefined) this.describe(step, facts.curves);
+    else this.caption.textContent = "The picture";
     this.draw();
   }
 
