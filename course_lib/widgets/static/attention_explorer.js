@@ -145,8 +145,8 @@ class AttentionExplorer extends PixelExplorer {
   makeControls() {
     this.photos = thumbnails(this.model, (photo) => this.ask("photo", { photo }));
     const sources = [
-      { value: "colours", label: "by colours", testid: "source-colours" },
-      { value: "features", label: "by features", testid: "source-features" },
+      { value: "colours", label: "colours", testid: "source-colours" },
+      { value: "features", label: "features", testid: "source-features" },
     ];
     this.sources = segment("what is compared", sources, (source) =>
       this.ask("source", { source }),
@@ -156,10 +156,10 @@ class AttentionExplorer extends PixelExplorer {
       (_, value) => scaleText(10 ** value),
     );
     const range = { low: 0, high: 2, step: 0.05 };
-    this.scale.list([{ name: "scale", label: "Softmax scale, 1/T", ...range }]);
+    this.scale.list([{ name: "scale", label: "Softmax scale", ...range }]);
     this.scale.box.title =
-      "Scores times this go into the softmax. T is called the temperature: low is sure, " +
-      "high spreads evenly.";
+      "Scores times this go into the softmax: high is sure, low spreads evenly. One over " +
+      "it is called the temperature.";
     this.fuse = element("input", {
       type: "checkbox",
       "data-testid": "propagation",
@@ -232,7 +232,7 @@ class AttentionExplorer extends PixelExplorer {
     const keys = div(
       "iw-keys",
       key("window", "asked patch"),
-      key("square", "its best source"),
+      key("square", "its best sources"),
       key("glass", "hole"),
     );
     const side = column("Copies mostly from", this.turn, this.list.list, this.facts);
@@ -249,7 +249,7 @@ class AttentionExplorer extends PixelExplorer {
         "iw-four",
         column(["Hole", this.missing], this.photo.canvas),
         column("Pasted by attention", this.paste.canvas),
-        column("Way to the best source", this.ways.canvas),
+        column("Way to best source", this.ways.canvas),
         column("What a colour means", this.wheel, this.near),
       ),
     );
@@ -262,7 +262,7 @@ class AttentionExplorer extends PixelExplorer {
     const count = Math.round(-Math.log10(faintest));
     const ticks = Array.from({ length: count + 1 }, (_, k) => {
       const share = 100 * faintest * 10 ** k;
-      return element("span", {}, `${Number(share.toPrecision(1))} %`);
+      return element("span", {}, `${k ? "" : "share "}${Number(share.toPrecision(1))} %`);
     });
     return div("iw-shares", bar, div("iw-ticks", ...ticks));
   }
@@ -473,9 +473,10 @@ class AttentionExplorer extends PixelExplorer {
     ];
     showFacts(this.facts, [
       ["entropy", `${bits(entropy)} of at most ${bits(most)} bits`],
-      ["90 % come from", `${shown.most} of ${usable} patches`],
       ["as an even choice of", `${even < 10 ? even.toFixed(1) : even.toFixed(0)} patches`],
+      ["90 % come from", `${shown.most} of ${usable} patches`],
       ["mean over the hole", average === null ? "nothing missing" : `${bits(average)} bits`],
+      ["temperature", `1 / softmax scale = ${scaleText(1 / shown.softmax_scale)}`],
       ...(shown.source === "features" ? [trained] : []),
     ]);
   }
