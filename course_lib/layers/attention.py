@@ -144,8 +144,9 @@ class ContextualAttention(nn.Module):
     def _attention(self, maps: "_Maps", rows: range) -> Tensor:
         """The shares ``(N, len(rows) * w, h * w)`` of the queries in some rows."""
         if self.fuse:
-            near = halo(rows, maps.h)
-            scores = torch.cat([self._scores(maps, part) for part in near], 1)
+            parts = [self._scores(maps, part) for part in halo(rows, maps.h)]
+            scores = torch.cat(parts, 1) if len(parts) > 1 else parts.pop()
+            del parts  # a block's matrix is large: keep one
             logits = propagated(scores, rows, maps.h, maps.w)
         else:
             logits = self._scores(maps, rows)

@@ -34,12 +34,12 @@ def spread(shares: Tensor, side: int) -> Tensor:
 
 
 def propagated(scores: Tensor, rows: range, h: int, w: int) -> Tensor:
-    """Scores ``(N, len(rows) * w, h * w)``, each with its neighbours' added.
+    """Scores with those of their neighbours added, ``(N, len(rows) * w, h * w)``.
 
     ``s'[p, q] = s[p-1, q-1] + s[p, q] + s[p+1, q+1]`` with the places numbered row by
     row, then the same with them numbered column by column. As published, the
     numbering goes on at the end of a row: there a neighbour is far away.
-    ``scores`` are those of the rows in ``halo(rows, h)``, one after the other.
+    ``scores`` are those of the queries in ``halo(rows, h)``, row after row.
     """
     parts = halo(rows, h)
     joined = _Propagated.apply(scores, parts, h, w)
