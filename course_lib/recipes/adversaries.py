@@ -79,6 +79,7 @@ def train_against_two(
     stages: tuple[Budget, ...],
     *,
     rate: float,
+    weight: float = WASSERSTEIN,
     seed: int = 0,
 ) -> training.History:
     """Train a network further as Yu et al. 2018 do: two critics, Wasserstein loss.
@@ -86,8 +87,9 @@ def train_against_two(
     The holes are boxes. A batch is cut into ``CRITIC_STEPS`` parts: the critics learn
     from one after the other, the generator from the last. One critic sees the whole
     composite, one a cut of half its side around the hole; the penalty on their slope
-    counts in the hole. The generator's L1 is spatially discounted. One picture size
-    for all stages. Resumable.
+    counts in the hole. The generator's L1 is spatially discounted; what the critics
+    say counts ``weight`` times, and with 0 they look on. One picture size for all
+    stages. Resumable.
     """
     run = runs.Run(name, stages, seed)
     size, betas = stages[-1].size, (0.5, 0.9)
@@ -121,7 +123,7 @@ def train_against_two(
         seen = zip(critics, views(filled, hole), strict=True)
         deceived = -sum(critic(view).mean() for critic, view in seen)
         loss, inside = runs.fill_loss(predictions, (image, hole), GAMMA)
-        run.update(own, own_schedule, loss + WASSERSTEIN * deceived)
+        run.update(own, own_schedule, loss + weight * deceived)
         return {
             "critic": judged.detach(),
             "generator": deceived.detach(),

@@ -103,17 +103,26 @@ def _new_fine_stage(name: str, arguments: dict[str, Any]) -> None:
 
 def contextual_attention_gan() -> None:
     """The same trained further, for boxes, against a global and a local critic."""
-    name, plan = "contextual_attention_gan", zoo.card("contextual_attention")["network"]
+    _against_two("contextual_attention_gan", adversaries.WASSERSTEIN)
+
+
+def contextual_attention_longer() -> None:
+    """The control of that: as many steps for boxes, with critics who only look on."""
+    _against_two("contextual_attention_longer", 0.0)
+
+
+def _against_two(name: str, weight: float) -> None:
+    plan = zoo.card("contextual_attention")["network"]
     network = cast(CoarseToFine, zoo.load("contextual_attention"))
     network.fine.requires_grad_(True)
     history = adversaries.train_against_two(
-        network, name, BOXES_BUDGET, rate=CRITIC_RATE
+        network, name, BOXES_BUDGET, rate=CRITIC_RATE, weight=weight
     )
     told = adversaries
     facts = {
         "begins": _begun_by("contextual_attention"),
         "loss": f"{_FILL}, discounted in the hole by {told.GAMMA}, "
-        f"+ {told.WASSERSTEIN} Wasserstein loss of a global and a local critic",
+        f"+ {weight} Wasserstein loss of a global and a local critic",
         "critics": f"{told.CRITIC_STEPS} steps each, {told.PENALTY:g} gradient penalty",
         "rate": f"Adam {CRITIC_RATE}, betas (.5, .9), one cosine down to 2 %; both",
         "holes": "boxes of a quarter to half the side",
@@ -236,4 +245,5 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     contextual_attention,
     no_attention,
     contextual_attention_gan,
+    contextual_attention_longer,
 )
