@@ -117,7 +117,7 @@ def _closing_hole(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
 
 
 def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
-    """A rule and the gate that shuts best; a fill without and with the photo's edges."""
+    """A rule beside a gate that shuts; a fill without and with the photo's edges."""
     rule, gated = zoo.load("partial_unet"), zoo.load("gated_unet")
     with evidence.record(rule) as known:
         rule(image, hole)
