@@ -123,6 +123,17 @@ LESSONS = {
             laptop=Budget(steps=200, batch=4, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
         ),
+        Lesson(
+            "06",
+            "contextual_attention",
+            "Contextual attention: copy from what is known",
+            "a layer that copies, where it looks, critics with a bounded slope",
+            minutes=100,
+            seconds=120,
+            ci=Budget(steps=4, batch=4, size=32),
+            laptop=Budget(steps=100, batch=4, size=64),
+            gpu=Budget(steps=4000, batch=32, size=128),
+        ),
     )
 }
 
