@@ -216,6 +216,14 @@ def test_a_score_for_each_picture_alone(size: int, depth: int):
     assert (image.grad[1:] == 0).all()
 
 
+@pytest.mark.parametrize(("size", "places"), [(24, 6), (31, 8), (48, 6), (100, 7)])
+def test_at_least_four_by_four_places_are_left_at_any_size(size: int, places: int):
+    critic = PictureCritic(size, width=1)
+    widest = critic.layers[-4].out_channels
+    assert critic.layers[-1].in_features == places**2 * widest
+    assert critic(torch.zeros(1, 3, size, size)).shape == (1, 1)
+
+
 def test_a_penalty_can_train_it():
     torch.manual_seed(0)
     critic = PictureCritic(16, width=4)
