@@ -32,7 +32,11 @@ class PointwiseNorm(nn.Module):
         The guide is resized bilinearly where its size is another. Raises
         ``ContractError`` when channels or batch do not fit.
         """
-        wanted = self.shared.in_channels
+        channels, wanted = self.norm.num_features, self.shared.in_channels
+        if x.dim() != 4 or x.shape[1] != channels:
+            raise ContractError(
+                f"features {tuple(x.shape)}: expected (N, {channels}, H, W)"
+            )
         if (
             guidance.dim() != 4
             or guidance.shape[1] != wanted

@@ -74,3 +74,9 @@ def test_a_smaller_guide_is_resized_bilinearly():
 def test_a_guide_that_does_not_fit_is_refused(shape: tuple[int, ...]):
     with pytest.raises(ContractError, match=r"expected \(1, 2, h, w\)"):
         made()(draw(1, 3, 8, 8), draw(*shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 8, 8), (3, 8, 8)])
+def test_features_that_do_not_fit_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(ContractError, match=r"expected \(N, 3, H, W\)"):
+        made()(draw(*shape), draw(1, 2, 8, 8))
