@@ -35,9 +35,11 @@ class ContextualAttention(nn.Module):
       maps: after the last column comes the first of the next row.
     - ``cosine``: query patches get length one too, as in the paper. The published code,
       and the default, divides only the keys by their length.
-    - ``compat="deepfill"``: the published arithmetic. Unusable keys get the score 0 and
-      afterwards the weight 0, so rows sum to less than one, and sums of patches are
-      divided by 4 even at borders, where fewer than 4 overlap.
+    - ``compat="deepfill"``: the published arithmetic. A key is usable when its patch on
+      the coarse grid touches nothing missing, whatever it pastes. Unusable keys get the
+      score 0 and afterwards the weight 0, so rows sum to less than one, and sums of
+      patches are divided by 4 even at borders, where fewer than 4 overlap. Still every
+      sample has its own hole, and what is missing pastes 0.
 
     Outside a map all is zero, also in the patches that a key at the border pastes.
 
@@ -54,7 +56,7 @@ class ContextualAttention(nn.Module):
         cosine: bool = False,
     ) -> None:
         super().__init__()
-        _check_settings(patch_size, rate, compat)
+        _check_settings(patch_size, rate, softmax_scale, compat)
         self.patch_size, self.rate = patch_size, rate
         self.softmax_scale, self.fuse = softmax_scale, fuse
         self.compat, self.cosine = compat, cosine
@@ -77,10 +79,11 @@ class ContextualAttention(nn.Module):
         0. With ``fuse`` the scores of unusable keys still reach those of their
         neighbours, so finite values under the hole (a first fill) have a say there.
         NaN in ``query`` makes NaN of what is computed from it, and only of that.
-        Computed in float32 under autocast. Raises ``ContractError`` when the sides are
-        no multiples of ``rate`` or the shapes do not belong together.
+        Computed in float32 under autocast; gradients have no gradients of their own.
+        Raises ``ContractError`` when the sides are no multiples of ``rate``, the shapes
+        do not belong together or, in evaluation mode, the hole is not 0 and 1.
         """
-        _check_maps(query, background, hole, self.rate)
+        _check_maps(query, background, hole, self.rate, values=not self.training)
         with torch.autocast(query.device.type, enabled=False):
             maps = self._maps(_wide(query), _wide(background), hole)
             if len(query) * maps.usable.shape[-1] ** 2 <= DENSE:
@@ -105,7 +108,7 @@ class ContextualAttention(nn.Module):
         ``i * w + j`` is that of row ``i * rate`` and column ``j * rate`` of the maps.
         Raises ``ContractError`` as ``forward`` does, and for a place that is not there.
         """
-        _check_maps(query, background, hole, self.rate)
+        _check_maps(query, background, hole, self.rate, values=True)
         with torch.autocast(query.device.type, enabled=False):
             maps = self._maps(_wide(query), _wide(background), hole)
             _check_places(places, maps.h, maps.w)
@@ -241,13 +244,19 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _check_settings(patch_size: int, rate: int, compat: str | None) -> None:
+def _check_settings(
+    patch_size: int, rate: int, softmax_scale: float, compat: str | None
+) -> None:
     if patch_size < 1 or patch_size % 2 == 0:
         raise ContractError(
             f"patch_size is {patch_size}, expected 1, 3, 5, ...: a patch has a middle"
         )
     if rate < 1:
         raise ContractError(f"rate is {rate}, expected a whole number of at least 1")
+    if not 0 <= softmax_scale < float("inf"):
+        raise ContractError(
+            f"softmax_scale is {softmax_scale}, expected a number of at least 0"
+        )
     if compat not in (None, "deepfill"):
         raise ContractError(f'compat is {compat!r}, expected None or "deepfill"')
 
@@ -261,7 +270,9 @@ def _check_places(places: Sequence[int], h: int, w: int) -> None:
         )
 
 
-def _check_maps(query: Tensor, background: Tensor, hole: Tensor, rate: int) -> None:
+def _check_maps(
+    query: Tensor, background: Tensor, hole: Tensor, rate: int, values: bool
+) -> None:
     if query.dim() != 4 or query.shape != background.shape:
         raise ContractError(
             f"query {tuple(query.shape)} and background {tuple(background.shape)} must "
@@ -272,7 +283,8 @@ def _check_maps(query: Tensor, background: Tensor, hole: Tensor, rate: int) -> N
             f"query is {query.dtype} and background {background.dtype}, expected the "
             "same type of float: convert one with .to()"
         )
-    check_hole(hole)
+    if values:  # reading them would make a GPU wait in every step of a training
+        check_hole(hole)
     height, width = query.shape[-2:]
     if hole.shape != (len(query), 1, height, width):
         raise ContractError(

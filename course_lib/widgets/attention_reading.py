@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from course_lib.evidence import record
 from course_lib.layers import ContextualAttention
+from course_lib.layers.attention import DENSE
 from course_lib.networks.reading import evaluating
 from course_lib.tensors import check_pair, composite, hide
 from course_lib.widgets.base import WidgetError
@@ -114,7 +115,7 @@ def feature_maps(network: nn.Module, image: Tensor, hole: Tensor) -> AttentionMa
     """Run a network once; what its layer of contextual attention was given.
 
     Of several layers it is the one that ran last. Raises ``WidgetError`` when none did,
-    or when its maps are no whole number of times smaller than the photo.
+    when its maps are no whole number of times smaller than the photo, or too large.
     """
     at = next(network.parameters(), image).device
     with record(network) as evidence, evaluating(network), torch.no_grad():
@@ -137,6 +138,12 @@ def feature_maps(network: nn.Module, image: Tensor, hole: Tensor) -> AttentionMa
         raise WidgetError(
             f"the maps of {found[-1]} have {small.shape[-2]} x {small.shape[-1]} "
             f"places, which do not divide {hole.shape[-2]} x {hole.shape[-1]} px"
+        )
+    places = small.numel() // layers[found[-1]].rate ** 2
+    if places**2 > DENSE:
+        raise WidgetError(
+            f"the maps of {found[-1]} have {places:,} places to copy from; the "
+            f"explorer shows at most {math.isqrt(DENSE):,}: give it a smaller photo"
         )
     given = facts["query"].clone(), facts["background"].clone(), small.clone()
     name = found[-1] or type(network).__name__

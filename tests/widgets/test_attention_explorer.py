@@ -13,7 +13,7 @@ from torch import nn
 from course_lib import fills
 from course_lib.layers import ContextualAttention
 from course_lib.tensors import ContractError, composite, hide
-from course_lib.widgets import AttentionExplorer
+from course_lib.widgets import AttentionExplorer, attention_reading
 from course_lib.widgets.attention_reading import (
     colour_maps,
     entropies,
@@ -440,9 +440,12 @@ def test_nothing_changes_when_a_value_is_wrong(explorer, hole):
     assert everything(explorer) == before
 
 
-def test_what_cannot_be_shown_is_refused(image, hole):
+def test_what_cannot_be_shown_is_refused(network, image, hole, monkeypatch):
     with pytest.raises(WidgetError, match="all of the photo is missing"):
         AttentionExplorer(image, torch.ones_like(hole))
+    monkeypatch.setattr(attention_reading, "DENSE", 15)
+    with pytest.raises(WidgetError, match=r"places to copy from.* at most 3:"):
+        feature_maps(network, image, hole)
     with pytest.raises(WidgetError, match="no contextual attention: show one"):
         AttentionExplorer(image, hole, network=Deaf())
     odd = torch.rand(1, 3, 66, 70), torch.zeros(1, 1, 66, 70)
