@@ -761,7 +761,7 @@ def look_at():
 
 test = cl.photos.squares("evaluation", run.size)
 missing = square(run.size, run.size // 2).expand(len(test), -1, -1, -1)
-view = cl.TrainingView(look_at)
+view = cl.TrainingView(look_at, pictures=3)
 view
 
 # %% tags=["nbval-ignore-output"]
