@@ -23,7 +23,7 @@ def hold_gate(
     ``weight`` is (2 C, I, K, K), ``bias`` is (2 C,): outputs 0 to C - 1 of the
     convolution are features, outputs C to 2 C - 1 the scores of their gates, which are
     sigmoid(score). Returns a new weight and a new bias, with which every gate is
-    ``share``, between 0 and 1 and neither, whatever the layer reads, while its features
+    ``share``, strictly between 0 and 1, whatever the layer reads, while its features
     stay as they are. The arguments are not changed.
     """
     half = len(bias) // 2

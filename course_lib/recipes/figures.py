@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import evidence, fills, holes, photos, pictures, sketch, zoo
+from course_lib import evaluation, evidence, fills, holes, photos, pictures, sketch, zoo
 from course_lib.losses import discount_weights
 from course_lib.session import ASSETS, start
 from course_lib.tensors import composite, hide
@@ -123,12 +123,15 @@ def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         rule(image, hole)
     with evidence.record(gated) as found:
         gated(image, hole)
-    gate = found["encoder.1.conv"]["gate"]
-    inside = holes.resize(hole, gate.shape[-1])[0, 0] == 1
-    best = int((gate[0, :, ~inside].mean(1) - gate[0, :, inside].mean(1)).argmax())
+    gate = found["encoder.0.conv"]["gate"]
+    small = holes.resize(hole, gate.shape[-1])
+    tells = evaluation.auc(gate[0], small).nan_to_num(0.5) < 0.1
+    inside = small[0, 0] == 1
+    drop = gate[0, :, ~inside].mean(1) - gate[0, :, inside].mean(1)
+    best = int(torch.where(tells, drop, -1.0).argmax())
     maps = {
-        "rule, layer 2": known["encoder.1.conv"]["valid"],
-        "a gate, layer 2": gate[:, best : best + 1],
+        "rule, layer 1": known["encoder.0.conv"]["valid"],
+        "a gate, layer 1": gate[:, best : best + 1],
     }
     network, lines = zoo.load("coarse_to_fine_gan"), sketch.edges(image) * hole
     drawn = torch.where(lines == 1, 1.0, pictures.hatched(image, hole))

@@ -19,7 +19,10 @@ from course_lib.widgets.base import WidgetError, module
 from course_lib.widgets.photo_choice import PhotoChoice, Photos, gathered, put_in
 from course_lib.widgets.pixel_explorer import PixelExplorer, loaded
 
-NETWORKS = {"L1": "coarse_to_fine", "with a critic": "coarse_to_fine_gan"}
+NETWORKS = {  # as many steps, without and with a critic
+    "without a critic": "coarse_to_fine_longer",
+    "with a critic": "coarse_to_fine_gan",
+}
 REACH = 2  # pixels between a line and an edge of the fill that meets it
 FADED = 0.35  # of a line outside the hole, in the still
 MARGIN = 12  # pixels around the hole and the lines, in the still

@@ -519,6 +519,7 @@ def test_the_published_code_is_shown_and_a_whole_hole_refused(discount, screensh
     assert changed(first, second).any()
     assert changed(second, third).any()
     discount.act(lambda: discount.part("rectangle").check())
+    assert discount.root.bounding_box()["height"] <= HIGH
     discount.set_range("height", 128)
     discount.act(lambda: discount.set_range("width", 128), state="error")
     assert "covers its whole picture" in discount.status()
@@ -527,7 +528,6 @@ def test_the_published_code_is_shown_and_a_whole_hole_refused(discount, screensh
         theme(page, name)
         discount.pixels("weight-view")
         discount.root.screenshot(path=screenshots / f"discount_{name.lower()}.png")
-    assert discount.root.bounding_box()["height"] <= HIGH
     overflow = "(root) => root.scrollWidth - root.clientWidth"
     assert discount.root.evaluate(overflow) <= 0
 

@@ -174,9 +174,9 @@ def test_a_generator_of_the_course_is_guided():
 def test_networks_may_be_names_of_shipped_ones(image, monkeypatch):
     asked = []
     monkeypatch.setattr(zoo, "load", lambda name: asked.append(name) or ink)
-    assert SketchPad(image).labels == ["L1", "with a critic"]
+    assert SketchPad(image).labels == ["without a critic", "with a critic"]
     assert SketchPad(image, networks="mine").labels == ["mine"]
-    assert asked == ["coarse_to_fine", "coarse_to_fine_gan", "mine"]
+    assert asked == ["coarse_to_fine_longer", "coarse_to_fine_gan", "mine"]
     with pytest.raises(WidgetError, match="networks is empty"):
         SketchPad(image, networks={})
 
