@@ -9,8 +9,8 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Goals** | build contextual attention three ways and prove them equal<br>know what each choice of the published code does<br>say when copying helps and when it harms<br>see where a patch copies from<br>train against Wasserstein critics whose weight you computed |
-# | **Minutes** | read 58 · run 2 · practise 40 |
+# | **Goals** | build contextual attention three ways and prove them equal<br>know what each choice of the published code does<br>say when copying helps and when it harms<br>see where a patch copies from<br>compute the weight of a Wasserstein critic, and train against two |
+# | **Minutes** | read 53 · run 2 · practise 45 |
 # | **Before you start** | lessons 02 and 05 |
 # | **Cost** | ci 80 s · laptop 120 s · gpu not measured |
 
@@ -37,6 +37,7 @@ energy = cl.evaluation.gradient_energy
 kept = (energy(filled, hole) / energy(photo, hole)).item()
 print(f"{kept:.1%} of the photo's gradient energy in the hole")
 cl.claim("under a twentieth of the detail", kept < 0.05)
+# %%
 shown = {"hole": cl.pictures.hatched(photo, hole), "filled": filled, "photo": photo}
 cl.pictures.grid(shown, scale=2)
 
@@ -56,8 +57,10 @@ for gaps in ((1, 1, 1, 1), (2, 4, 8, 16)):
         image = F.interpolate(photo, 256).requires_grad_()
         network.stages(image, gap)[0][0, :, 128, 128].sum().backward()
         seen[gaps, name] = image.grad.abs().sum((0, 1)) > 0
-    reach = seen[gaps, "no hole"].any(0).sum()
-    count = seen[gaps, "hole"].sum()
+
+# %%
+for gaps in ((1, 1, 1, 1), (2, 4, 8, 16)):
+    reach, count = seen[gaps, "no hole"].any(0).sum(), seen[gaps, "hole"].sum()
     print(f"gaps {gaps}: reaches {reach} px, sees {count:,} known pixels")
 cl.claim("without dilation: exactly none", not seen[(1, 1, 1, 1), "hole"].any())
 cl.claim("with it: every known pixel", seen[(2, 4, 8, 16), "hole"].sum() == 49152)
@@ -157,6 +160,7 @@ def usable_keys(hole):
     return (small.amax(1, keepdim=True) == 0) & (cut(hole).amax(1, keepdim=True) == 0)
 
 
+# %%
 def copied(query, background, hole):
     """The same, in batches and without loops."""
     usable = usable_keys(hole)
@@ -206,6 +210,7 @@ made = [copied_naive(query[0], background[0], gap[0])[None]]
 made += [f(query, background, gap) for f in (copied, copied_by_convolution)]
 made.append(layer(query, background, gap)[0])
 slopes = [torch.autograd.grad(y.sin().sum(), (query, background)) for y in made]
+# %%
 same = [torch.allclose(y, made[-1]) for y in made[:-1]]
 same += [
     torch.allclose(*s) for k in slopes[:-1] for s in zip(k, slopes[-1], strict=True)
@@ -233,6 +238,7 @@ for loud, cosine in product((0.5, 1, 2, 4), (False, True)):
     layer = cl.layers.ContextualAttention(**plain, cosine=cosine)
     with torch.no_grad():
         bits[loud, cosine] = entropies(layer(loud * query, background, gap)[1]).mean()
+# %%
 for loud in (0.5, 1, 2, 4):
     print(f"query times {loud:3}: entropy {bits[loud, False]:.2f} bits", end=", ")
     print(f"cosine {bits[loud, True]:.2f}")
@@ -242,6 +248,7 @@ falls = [bits[loud, False].item() for loud in (0.5, 1, 2, 4)]
 cl.claim("louder queries: always surer", falls == sorted(falls, reverse=True))
 steady = all((bits[k, True] - bits[1, True]).abs() < 1e-9 for k in (0.5, 2, 4))
 cl.claim("cosine: no difference", steady)
+# %%
 hot, cold = (cl.layers.ContextualAttention(fuse=False, softmax_scale=s) for s in (4, 1))
 both = hot(query, background, gap)[1], cold(4 * query, background, gap)[1]
 cl.claim("four times as loud = four times the scale", torch.allclose(*both))
@@ -266,6 +273,7 @@ def propagated(scores, h, w):
     return scores
 
 
+# %%
 def shifted_sum(scores, h, w):
     """The same with nothing beyond a border."""
     apart = F.pad(scores.view(h, w, h, w), [1] * 8)
@@ -310,6 +318,7 @@ for loud in (0.05, 0.1, 0.2):
     sums[loud] = published(loud * query, background, gap)[1].sum(2)
     print(f"3. queries times {loud:4}: rows sum to", end=" ")
     print(f"{sums[loud].min():.2f} to {sums[loud].max():.2f}")
+# %%
 ours = cl.layers.ContextualAttention()(query, background, gap)[1].sum(2)
 cl.claim("as published: below one", all(s.max() < 1 for s in sums.values()))
 cl.claim("ours: one", torch.allclose(ours, torch.ones_like(ours)))
@@ -319,6 +328,7 @@ ones, nothing = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
 published = cl.layers.ContextualAttention(compat="deepfill")
 corner = published(ones, ones, nothing)[0][0, 0, :3, :3]
 print("4. a map of ones, its corner:", corner.tolist())
+# %%
 whole = cl.layers.ContextualAttention()(ones, ones, nothing)[0]
 cl.claim(
     "a border gets half, a corner a quarter", corner[0].tolist() == [0.25, 0.5, 0.5]
@@ -344,6 +354,7 @@ def repeated(period, draw, count=6, size=64):
     return torch.sigmoid(2 * tile.repeat(1, 1, size // period, size // period))
 
 
+# %%
 def stripes(draw, count=6, size=64):
     """Waves of any direction between two colours."""
     turn, often = torch.rand(2, count, 1, 1, generator=draw)
@@ -353,6 +364,7 @@ def stripes(draw, count=6, size=64):
     return torch.lerp(*torch.rand(2, count, 3, 1, 1, generator=draw), wave)
 
 
+# %%
 def smooth(draw, count=6, size=64):
     """Blobs without repeats."""
     coarse = 1.5 * torch.randn(count, 3, 5, 5, generator=draw)
@@ -367,6 +379,7 @@ def blurred(image, side):
     return F.avg_pool2d(padded, side, 1)
 
 
+# %%
 def recoloured(query, background, hole, fuse=True):
     """The layer on colours, their means removed; both (N, 3, H, W)."""
     means = [x.mean((2, 3), keepdim=True) for x in (query, background)]
@@ -380,6 +393,7 @@ draw, box = run.generator("pictures"), F.pad(torch.ones(1, 1, 24, 24), [20] * 4)
 kinds = {f"tiles of {k}": repeated(k, draw) for k in (8, 16)}
 kinds |= {"stripes": stripes(draw), "smooth": smooth(draw)}
 kinds["noise"] = torch.rand(6, 3, 64, 64, generator=draw)
+# %%
 box, gained, made = box.expand(6, -1, -1, -1), {}, {}
 print("hole PSNR      rough  alone  with propagation")
 for name, images in kinds.items():
@@ -405,9 +419,7 @@ heads = ("truth", "rough fill", "copied", "with propagation")
 shown = {
     head: torch.cat([first[name][k] for name in names]) for k, head in enumerate(heads)
 }
-print(
-    "best with propagation:", ", ".join(names[:3]), "- best left alone: smooth, noise"
-)
+print("left to right:", ", ".join(heads))
 cl.pictures.grid(shown, rows=names, scale=2)
 
 # %% [markdown]
@@ -540,6 +552,7 @@ def given(arm, image, hole):
     )
 
 
+# %%
 def trained(arm, seed, images, holes, steps=80):
     """Equal seeds see equal batches."""
     torch.manual_seed(seed)
@@ -608,6 +621,7 @@ cl.claim(
 )
 cl.claim("and more detail", each("textures", *both, 1))
 cl.claim("smooth: two stages beat one", each("smooth", "two stages", "one stage"))
+# %%
 worst = {
     task: max(found[task, arm, k][0] for arm in both for k in range(3))
     for task in makers
@@ -655,6 +669,7 @@ cl.claim("above 40 %: 3 % less", (by_size[4:] - 0.03).abs().max() < 0.005)
 
 # %% [markdown]
 # It wins at every size of hole, most in small ones. (One network of each kind, one seed.)
+#
 # Does it win where there is texture? The 20 evaluation photos with a box each, halved by
 # how much detail the truth has in the hole (gradient energy). What do you expect, after
 # the layer alone?
@@ -668,17 +683,17 @@ detail = energy(photos, boxes)
 halves = {"rich": detail > detail.median(), "smooth": detail <= detail.median()}
 
 # %%
-errors, details = {}, {}
+missed, details = {}, {}
 for half, here in halves.items():
     for kind, pictures in fills.items():
-        errors[half, kind] = l1(pictures, photos, boxes)[here]
+        missed[half, kind] = l1(pictures, photos, boxes)[here]
         details[half, kind] = energy(pictures, boxes)[here].mean() / detail[here].mean()
-        print(f"{half:6}, {kind:7}: hole L1 {errors[half, kind].mean():.4f}", end=", ")
+        print(f"{half:6}, {kind:7}: hole L1 {missed[half, kind].mean():.4f}", end=", ")
         print(f"{details[half, kind]:.1%} of the gradient energy")
 
 # %%
 ahead = {
-    half: (errors[half, "copies"] < errors[half, "invents"]).sum() for half in halves
+    half: (missed[half, "copies"] < missed[half, "invents"]).sum() for half in halves
 }
 print("copies is ahead on", {half: f"{count} of 10" for half, count in ahead.items()})
 cl.claim("on most photos of both halves", min(ahead.values()) > 6)
@@ -701,12 +716,12 @@ attention = copies.fine.attention
 
 
 def error_with(**settings):
-    """Mean hole L1 of the network with its attention set otherwise."""
+    """Mean hole L1 on ten photos, with the attention set otherwise."""
     own = {name: getattr(attention, name) for name in settings}
     vars(attention).update(settings)
-    filled = cl.composite(copies(photos, boxes), photos, boxes)
+    filled = copies(photos[:10], boxes[:10])
     vars(attention).update(own)
-    return l1(filled, photos, boxes).mean().item()
+    return l1(filled, photos[:10], boxes[:10]).mean().item()
 
 
 # %%
@@ -719,13 +734,49 @@ errors["only the best"] = error_with(softmax_scale=1000.0)
 errors["no propagation"] = error_with(fuse=False)
 for name, error in errors.items():
     print(f"{name:14}: hole L1 {error:.4f}, {error / errors['as trained'] - 1:+.1%}")
+ratio = {name: error / errors["as trained"] for name, error in errors.items()}
+cl.claim("silenced: over 30 % more error", ratio["silenced"] > 1.3)
+cl.claim("all alike: over 10 % more", ratio["all alike"] > 1.1)
+cl.claim("only the best: as good", abs(ratio["only the best"] - 1) < 0.01)
 
 # %%
 explorer = cl.AttentionExplorer(photo, hole, network=copies)
 explorer
 
 # %% [markdown]
-# TODO seen.
+# Where it copies from matters a lot, how softly hardly at all: the single best patch
+# does as well. The middle of the palace's hole asks for a quarter of its patch from one
+# window on the right. So why is the fill no window? Attention pastes *features*, and the
+# layers behind it were trained with L1: they take what is safe from them, such as the
+# colour. How much of the gain is only the hole's mean colour?
+
+
+# %%
+def colour_of(picture):
+    """The mean colour of the hole."""
+    total = (picture * boxes).sum((2, 3), keepdim=True)
+    return total / boxes.sum((2, 3), keepdim=True)
+
+
+# %%
+true, rest = colour_of(photos), {}
+for (half, here), (kind, picture) in product(halves.items(), fills.items()):
+    ours = colour_of(picture)
+    off = 255 * (ours - true).abs().mean((1, 2, 3))[here].mean()
+    rest[half, kind] = l1(picture - ours + true, photos, boxes)[here].mean()
+    print(f"{half:6}, {kind:7}: mean colour off by {off:4.1f} of 255", end=", ")
+    print(f"hole L1 with the true one {rest[half, kind]:.4f}")
+
+# %%
+for half in halves:
+    gain = missed[half, "invents"].mean() - missed[half, "copies"].mean()
+    left = rest[half, "invents"] - rest[half, "copies"]
+    print(f"{half}: {1 - left / gain:.0%} of the gain is the mean colour")
+    cl.claim("over half of it", left < gain / 2)
+
+# %% [markdown]
+# So at this size the branch that copies brings the right colour from the right place; it
+# does not bring the windows.
 #
 # ## A critic with a slope of one
 #
@@ -748,6 +799,7 @@ def ring(count, draw):
     return torch.stack([turn.cos(), turn.sin()], 1) + spread[0] / 20, 0.3 * spread[1]
 
 
+# %%
 def slope_of(critic, real, fake, draw):
     """The mean length of the critic's gradient between real and fake."""
     between = torch.lerp(real, fake, torch.rand(len(real), 1, generator=draw))
@@ -842,6 +894,7 @@ def views(picture, hole):
     return [picture, *cl.networks.around(hole, sides[1], picture)]
 
 
+# %%
 def judge(image, filled, hole, draw):
     """The loss of both critics."""
     total = 0
@@ -861,6 +914,7 @@ def update(optimizer, loss):
     optimizer.step()
 
 
+# %%
 penalties = run.generator("penalties")
 
 
@@ -894,6 +948,7 @@ def batches(draw, crops):
         yield image, cl.holes.rectangles(run.batch, run.size, draw, side=(0.25, 0.5))
 
 
+# %%
 def now():
     """What the generator in training puts into the hole."""
     pair = photo.to(run.device), hole.to(run.device)
@@ -920,6 +975,7 @@ judged = cl.zoo.load("contextual_attention_gan")
 extra = cl.zoo.card("contextual_attention_gan")
 print(f"{extra['steps'][0]['steps']} more steps, {extra['minutes']} minutes")
 fills["judged"] = cl.composite(judged(photos, boxes), photos, boxes)
+# %%
 measured = {}
 for kind in ("copies", "judged"):
     pictures = fills[kind]
@@ -939,12 +995,31 @@ shown |= {kind: pictures[pick] for kind, pictures in fills.items()}
 print("the fills of three networks beside the photos")
 cl.pictures.grid(shown | {"photo": photos[pick]})
 
+# %%
+before, after = measured["copies"], measured["judged"]
+cl.claim("10 % more detail", 1.05 < after["energy"] / before["energy"] < 1.25)
+cl.claim("less PSNR, by under 0.2 dB", 0 < before["PSNR"] - after["PSNR"] < 0.2)
+cl.claim("hole L1 within 1 %", (after["L1"] / before["L1"] - 1).abs() < 0.01)
+cl.claim("VGG distance within 1 %", (after["VGG"] / before["VGG"] - 1).abs() < 0.01)
+
 # %% [markdown]
-# TODO seen.
+# Next to nothing: a little detail, for a little PSNR, and no nearer in VGG's eyes. 400
+# steps at a small rate are few; lesson 05's critic had several times as many. Here we
+# computed what weight is *bearable*, not what it takes to win.
 #
 # ## What we do not know
 #
-# - TODO
+# - **Smooth pictures in the small experiment.** After 80 steps attention was ahead of
+#   two stages there too; in a trial of 150 steps two stages were (hole L1 0.041 to
+#   0.058). Which one wins depends on how long one waits.
+# - **How much a good rough fill matters.** Ours was the truth, blurred. A first stage
+#   that errs asks the wrong question.
+# - **What is the critics' alone.** We did not take the same 400 steps (15 minutes)
+#   without them, nor with one of them: global or local, which one helps, we cannot say.
+# - **Why the control is behind.** *invents* had as many steps as *copies*, but the fine
+#   stage of `coarse_to_fine` trained together with its coarse one, for longer: its mean
+#   hole L1 is 0.0920, between the two. With more training the gap may close.
+# - **One seed.** The shipped networks are one run each.
 #
 # ## Exercises
 #
@@ -1178,9 +1253,11 @@ slope_penalty = cl.check("06.4", slope_penalty)
 # Contextual attention rebuilds each patch from known ones: scores are products with
 # keys of length one, a softmax shares, overlaps are averaged. Loops, matrix products and
 # convolutions with patches as kernels are one thing. Propagation lets neighbours agree,
-# and wraps around at row ends. TODO The layer alone gained up to 70 dB on what repeats
-# and lost 17 on smooth pictures; so a second branch invents. A Wasserstein critic held
-# to a slope of one has a weight that can be computed.
+# and wraps around at row ends. Alone, the layer
+# restored what repeats and spoiled what is smooth, so a second branch invents. Trained
+# on photos it had 5 % less error than a wider network without, mostly by a better
+# colour. A Wasserstein critic held to a slope of one has a weight that can be computed;
+# in 400 steps it changed little.
 #
 # Next: filters that are made for each window.
 #
