@@ -5,13 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import evaluation, evidence, fills, holes, photos, pictures, sketch, zoo
+from course_lib.layers import ContextualAttention
 from course_lib.losses import discount_weights
 from course_lib.session import ASSETS, start
 from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 05, and of the README."""
+    """The title pictures of lessons 00 to 06, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -39,6 +40,9 @@ def figures() -> None:
     square = F.pad(torch.ones(1, 1, 56, 64), [36, 28, 40, 32])
     castle = photos.square(photos.load("chateaudechambord"), 128)
     _figure("05_gated_convolution", _gates_and_lines(castle, square), 1.0)
+    square = F.pad(torch.ones(1, 1, 48, 48), [40] * 4)
+    palace = photos.square(photos.load("hawamahal"), 128)
+    _figure("06_contextual_attention", _copied_and_rebuilt(palace, square), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -142,6 +146,45 @@ def _gates_and_lines(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
     made["fill without lines"] = composite(network(image, hole), image, hole)
     made["fill with lines"] = composite(network(image, hole, lines), image, hole)
     return made
+
+
+def _copied_and_rebuilt(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """Where the middle of a hole copies from; a photo rebuilt of another's patches."""
+    network = zoo.load("contextual_attention")
+    with evidence.record(network) as found:
+        filled = composite(network(image, hole), image, hole)
+    attention = found["fine.attention"]["attention"][0]
+    side = int(len(attention) ** 0.5)
+    step, middle = image.shape[-1] // side, side // 2
+    row = attention[middle * side + middle]
+    field = pictures.hatched(0.4 + 0.6 * hide(image, hole), hole)
+    for place in row.topk(4).indices.tolist():
+        field = _framed(field, place // side * step, place % side * step, pictures.READ)
+    asks, answers = (
+        photos.square(photos.load(name), 128) for name in ("rhinoceros", "hedgehog")
+    )
+    means = [x.mean((2, 3), keepdim=True) for x in (asks, answers)]
+    rebuilt, _ = ContextualAttention()(
+        4 * (asks - means[0]), 4 * (answers - means[1]), torch.zeros(1, 1, 128, 128)
+    )
+    return {
+        "a hole": pictures.hatched(image, hole),
+        "copied from": _framed(field, middle * step, middle * step, pictures.QUERY),
+        "filled": filled,
+        "a rhinoceros": asks,
+        "a hedgehog": answers,
+        "one of the other": rebuilt / 4 + means[1],
+    }
+
+
+def _framed(image: Tensor, top: int, left: int, colour: str) -> Tensor:
+    """A frame of 12 pixels around the place of 4 that begins at ``top``, ``left``."""
+    frame = torch.zeros_like(image[:, :1])
+    rows, columns = (slice(max(0, k - 4), k + 8) for k in (top, left))
+    frame[..., rows, columns] = 1
+    inner = F.max_pool2d(1 - frame, 5, 1, 2)  # what is nearer than 2 to the outside
+    tint = torch.tensor([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    return torch.where(frame * inner == 1, tint.view(3, 1, 1), image)
 
 
 def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:

@@ -36,7 +36,8 @@ filled = cl.composite(two(photo, hole), photo, hole)
 energy = cl.evaluation.gradient_energy
 kept = (energy(filled, hole) / energy(photo, hole)).item()
 print(f"{kept:.1%} of the photo's gradient energy in the hole")
-cl.claim("under a twentieth of the detail", kept < 0.05)
+cl.claim("under a twentieth of the gradient energy", kept < 0.05)
+
 # %%
 shown = {"hole": cl.pictures.hatched(photo, hole), "filled": filled, "photo": photo}
 cl.pictures.grid(shown, scale=2)
@@ -86,9 +87,9 @@ cl.claim("it sees over nine tenths", share > 0.9)
 row = torch.tensor([-2, 3, -1, -2, 3, 0, -2, 3])
 patches = row.unfold(0, 3, 1)
 query, keys = patches[4], patches[:3]
-products = keys @ query
-for key, product in zip(keys, products, strict=True):
-    print(f"{key.tolist()} and {query.tolist()}: {product}")
+scores = keys @ query
+for key, score in zip(keys, scores, strict=True):
+    print(f"{key.tolist()} and {query.tolist()}: {score}")
 
 # %% [markdown]
 # A key wins by its direction, not its loudness: divide by its length, here √14 for all.
@@ -96,7 +97,7 @@ for key, product in zip(keys, products, strict=True):
 # with its share.
 
 # %%
-shares = (products / keys.double().norm(dim=1)).softmax(0)
+shares = (scores / keys.double().norm(dim=1)).softmax(0)
 pasted = (shares * keys[:, 1]).sum()
 print("shares", [round(share, 3) for share in shares.tolist()], end=", ")
 print(f"pasted {pasted:.2f}, the pattern says -1")
@@ -163,6 +164,7 @@ def usable_keys(hole):
 # %%
 def copied(query, background, hole):
     """The same, in batches and without loops."""
+    background = background.masked_fill(hole == 1, 0)  # a share of 0 times NaN is NaN
     usable = usable_keys(hole)
     scores = (10 * scores_of(query, background)).masked_fill(~usable, -torch.inf)
     pasted = cut(background) @ scores.softmax(2).transpose(1, 2)
@@ -180,7 +182,7 @@ def copied(query, background, hole):
 # %%
 def copied_by_convolution(query, background, hole):
     """The same for one sample (1, C, H, W)."""
-    channels = query.shape[1]
+    background, channels = background.masked_fill(hole == 1, 0), query.shape[1]
     keys = F.unfold(background[..., ::2, ::2], 3, padding=1)[0].T
     kernels = (keys / keys.norm(dim=1, keepdim=True)).unflatten(1, (channels, 3, 3))
     scores = 10 * F.conv2d(query[..., ::2, ::2], kernels, padding=1)
@@ -210,6 +212,7 @@ made = [copied_naive(query[0], background[0], gap[0])[None]]
 made += [f(query, background, gap) for f in (copied, copied_by_convolution)]
 made.append(layer(query, background, gap)[0])
 slopes = [torch.autograd.grad(y.sin().sum(), (query, background)) for y in made]
+
 # %%
 same = [torch.allclose(y, made[-1]) for y in made[:-1]]
 same += [
@@ -218,6 +221,12 @@ same += [
 print(f"maps {tuple(made[-1].shape)}, {usable_keys(gap).sum()} usable keys", end=", ")
 print(f"{len(same)} comparisons")
 cl.claim("loops = products = convolution = library, and gradients", all(same))
+torn = background.detach().masked_fill(gap == 1, torch.nan)
+again = [copied_naive(query[0], torn[0], gap[0])[None]]
+again += [f(query, torn, gap) for f in (copied, copied_by_convolution)]
+again.append(layer(query, torn, gap)[0])
+whole = [torch.allclose(a, b) for a, b in zip(again, made, strict=True)]
+cl.claim("NaN under the hole changes nothing", all(whole))
 
 # %% [markdown]
 # ## What each published choice does
@@ -227,17 +236,23 @@ cl.claim("loops = products = convolution = library, and gradients", all(same))
 #
 # **1. Only keys get length one.** The paper divides queries too (`cosine=True` here). If
 # not, a query's length acts like the softmax's scale, the inverse of a *temperature*: a
-# loud query is surer.
+# loud query is surer. How sure is a row? Its *entropy*, the sum of share · log₂(1 /
+# share), is 0 bits for one source, 1 for two alike, 10 for 1,024 alike.
+
 
 # %%
-from course_lib.widgets.attention_reading import entropies
+def entropy(shares):
+    """Bits of each row."""
+    return torch.special.entr(shares).sum(-1) / torch.tensor(2.0).log()
+
 
 plain = {"fuse": False, "softmax_scale": 1.0}
 bits = {}
 for loud, cosine in product((0.5, 1, 2, 4), (False, True)):
     layer = cl.layers.ContextualAttention(**plain, cosine=cosine)
     with torch.no_grad():
-        bits[loud, cosine] = entropies(layer(loud * query, background, gap)[1]).mean()
+        bits[loud, cosine] = entropy(layer(loud * query, background, gap)[1]).mean()
+
 # %%
 for loud in (0.5, 1, 2, 4):
     print(f"query times {loud:3}: entropy {bits[loud, False]:.2f} bits", end=", ")
@@ -248,6 +263,7 @@ falls = [bits[loud, False].item() for loud in (0.5, 1, 2, 4)]
 cl.claim("louder queries: always surer", falls == sorted(falls, reverse=True))
 steady = all((bits[k, True] - bits[1, True]).abs() < 1e-9 for k in (0.5, 2, 4))
 cl.claim("cosine: no difference", steady)
+
 # %%
 hot, cold = (cl.layers.ContextualAttention(fuse=False, softmax_scale=s) for s in (4, 1))
 both = hot(query, background, gap)[1], cold(4 * query, background, gap)[1]
@@ -287,11 +303,12 @@ def shifted_sum(scores, h, w):
 for side in (8, 32):
     scores = torch.randn(side**2, side**2, generator=draw, dtype=torch.float64)
     pair = propagated(scores, side, side), shifted_sum(scores, side, side)
-    off = ((pair[0] - pair[1]).abs() > 1e-9).double().mean()
-    border = 1 - ((side - 2) / side) ** 4
-    print(f"{side} x {side} places: {off:.1%} of the scores differ", end=", ")
-    print(f"{border:.1%} have a border place")
-    cl.claim("those, and no others", (off - border).abs() < 1e-3)
+    edge = torch.ones(side, side, dtype=torch.bool)
+    edge[1:-1, 1:-1] = False
+    edge = edge.flatten()
+    off = (pair[0] - pair[1]).abs() > 1e-9
+    print(f"{side} x {side} places: {off.double().mean():.1%} of the scores differ")
+    cl.claim("only those of a border place", not off[~edge][:, ~edge].any())
 
 # %%
 scores = scores_of(query, background)[0]
@@ -312,27 +329,31 @@ cl.claim("the library propagates as published, wrap-around included", same)
 # one. Divided by 4 everywhere, borders get half.
 
 # %%
-published = cl.layers.ContextualAttention(fuse=False, compat="deepfill")
 sums = {}
-for loud in (0.05, 0.1, 0.2):
-    sums[loud] = published(loud * query, background, gap)[1].sum(2)
-    print(f"3. queries times {loud:4}: rows sum to", end=" ")
-    print(f"{sums[loud].min():.2f} to {sums[loud].max():.2f}")
-# %%
-ours = cl.layers.ContextualAttention()(query, background, gap)[1].sum(2)
-cl.claim("as published: below one", all(s.max() < 1 for s in sums.values()))
-cl.claim("ours: one", torch.allclose(ours, torch.ones_like(ours)))
+for fuse, loud in product((False, True), (0.05, 0.2, 1)):
+    published = cl.layers.ContextualAttention(fuse=fuse, compat="deepfill")
+    sums[fuse, loud] = published(loud * query, background, gap)[1].sum(2)
+    print(f"3. queries times {loud:4}{', propagated' * fuse}: rows sum to", end=" ")
+    print(f"{sums[fuse, loud].min():.3f} to {sums[fuse, loud].max():.3f}")
 
 # %%
-ones, nothing = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+quiet, middling, loud = (sums[False, k].mean() for k in (0.05, 0.2, 1))
+cl.claim("the quieter, the less", quiet < middling < loud < 1)
+cl.claim("propagated: nearer to one", sums[True, 0.05].mean() > quiet)
+ours = cl.layers.ContextualAttention(fuse=False)(0.05 * query, background, gap)[1]
+cl.claim("ours: one", torch.allclose(ours.sum(2), torch.ones_like(ours.sum(2))))
+
+# %%
+ones, nothing = torch.ones(2, 1, 1, 8, 8, dtype=torch.float64)
+nothing = 0 * nothing
 published = cl.layers.ContextualAttention(compat="deepfill")
-corner = published(ones, ones, nothing)[0][0, 0, :3, :3]
-print("4. a map of ones, its corner:", corner.tolist())
+corner = published(ones, ones, nothing)[0][0, 0, 0, :3]
+print("4. a map of ones, its corner:", [round(v, 6) for v in corner.tolist()])
+
 # %%
 whole = cl.layers.ContextualAttention()(ones, ones, nothing)[0]
-cl.claim(
-    "a border gets half, a corner a quarter", corner[0].tolist() == [0.25, 0.5, 0.5]
-)
+right = torch.tensor([0.25, 0.5, 0.5], dtype=torch.float64)
+cl.claim("a border gets half, a corner a quarter", torch.allclose(corner, right))
 cl.claim("divided by the true overlap: all ones", torch.allclose(whole, ones))
 
 # %% [markdown]
@@ -393,6 +414,7 @@ draw, box = run.generator("pictures"), F.pad(torch.ones(1, 1, 24, 24), [20] * 4)
 kinds = {f"tiles of {k}": repeated(k, draw) for k in (8, 16)}
 kinds |= {"stripes": stripes(draw), "smooth": smooth(draw)}
 kinds["noise"] = torch.rand(6, 3, 64, 64, generator=draw)
+
 # %%
 box, gained, made = box.expand(6, -1, -1, -1), {}, {}
 print("hole PSNR      rough  alone  with propagation")
@@ -412,6 +434,19 @@ cl.claim("smooth: over 10 dB lost", before[3] - alone[3] > 10)
 cl.claim("there propagation loses more", fused[3] < alone[3])
 cl.claim("noise: nothing gained", before[4] > max(alone[4], fused[4]))
 
+# %% [markdown]
+# But the question was a good one: the rough fill was the truth, only blurred. With a
+# fill that knows nothing of it, the harmonic one of lesson 01?
+
+# %%
+for name, images in kinds.items():
+    rough = cl.fills.harmonic(images, box)
+    filled = [rough, recoloured(rough, rough, box)]
+    psnr = [cl.evaluation.hole_psnr(y, images, box).mean() for y in filled]
+    gained[name] = psnr[1] - psnr[0]
+    print(f"{name:13} {psnr[0]:5.1f} dB, with propagation {psnr[1]:5.1f}")
+cl.claim("under 5 dB gained, whatever the picture", max(gained.values()) < 5)
+
 # %%
 names = [*kinds]
 first = {name: (kinds[name][:1], *(y[:1] for y in made[name])) for name in names}
@@ -423,9 +458,10 @@ print("left to right:", ", ".join(heads))
 cl.pictures.grid(shown, rows=names, scale=2)
 
 # %% [markdown]
-# A triumph where the hole's content exists elsewhere, a failure where it does not: a
-# copy of the wrong thing is worse than a blur. A network needs a second branch that
-# *invents*, and must learn which of the two to believe.
+# A triumph where the hole's content exists elsewhere *and the question is good*. A copy
+# of the wrong thing is worse than a blur, and a fill that knows nothing asks for the
+# wrong thing. So a network needs features that ask well, and a second branch that
+# *invents*.
 #
 # Nothing says that both maps must be one picture. Ask with a rhinoceros, answer with
 # patches of others:
@@ -444,10 +480,10 @@ def likeness(one, two):
 
 
 # %%
-shown, nothing = {"asks": rhino}, torch.zeros(1, 1, 128, 128)
+shown, nothing = {"asks": rhino, "answers": others[0]}, torch.zeros(1, 1, 128, 128)
 for name, other in zip(("hedgehog", "castle"), others, strict=True):
     mixed = recoloured(rhino, other, nothing)
-    shown |= {f"answers: {name}": other, f"made of {name}": mixed}
+    shown[f"made of {name}"] = mixed
     alike = [likeness(mixed, x) for x in (rhino, other)]
     print(f"goes with the rhinoceros {alike[0]:.2f}, with the {name} {alike[1]:.2f}")
     cl.claim("shaped like the one that asks", alike[0] > 2 * abs(alike[1]))
@@ -470,13 +506,10 @@ other, bits_of = cl.AttentionExplorer(photo, hole), {}
 for scale, on in product((1, 10), (True, False)):
     facts = other.set(softmax_scale=scale, propagation=on).shown
     words, bits_of[scale, on] = "with" if on else "without", facts["average"]
-    print(
-        f"scale {scale:2}, {words:7} propagation: 90 % from {facts['most']:3} of",
-        end=" ",
-    )
-    print(
-        f"{facts['usable']} patches, the hole's mean entropy {facts['average']:.1f} bits"
-    )
+    print(f"scale {scale:2}, {words:7} propagation: 90 % from", end=" ")
+    print(f"{facts['most']:3} of {facts['usable']} patches", end=", ")
+    print(f"the hole's mean entropy {facts['average']:.1f} bits")
+
 
 # %%
 cl.claim("propagation and a larger scale: surer", bits_of[10, True] < bits_of[1, True])
@@ -489,11 +522,11 @@ cl.claim("the least bits with both", min(bits_of.values()) == bits_of[10, True])
 #
 # ## Experiment: what is attention worth?
 #
-# Small fine stages with three arms: one that gets no rough fill (*one stage*); *two
-# stages*, where a 7 × 7 blur of the truth stands in for a good first stage; and *two
-# with attention*, a second branch that copies, narrower, so that it has no more
-# parameters. Textures that repeat, and smooth pictures; three seeds. Guess both
-# rankings.
+# Small fine stages, three seeds: one that gets *no rough fill*; one that gets a *rough
+# fill*, the truth blurred by 7 × 7; and one with *attention* as well, narrower, so that
+# it has no more parameters. No first stage is that good: the step from the first to the
+# second says what a perfect one would be worth. Attention is what tells the second from
+# the third. Textures that repeat, and smooth pictures. Who wins?
 
 
 # %%
@@ -532,24 +565,17 @@ class Fine(torch.nn.Module):
 
 
 # %%
-arms = {
-    "one stage": (10, False),
-    "two stages": (10, False),
-    "with attention": (8, True),
-}
+arms = {"no rough fill": (10, False), "rough fill": (10, False), "attention": (8, True)}
 sizes = {k: sum(p.numel() for p in Fine(*v).parameters()) for k, v in arms.items()}
 print(sizes)
-cl.claim(
-    "attention has no more parameters", sizes["with attention"] <= sizes["one stage"]
-)
+cl.claim("attention has no more parameters", sizes["attention"] <= sizes["rough fill"])
 
 
 # %%
 def given(arm, image, hole):
     """What a fine stage gets in the hole."""
-    return torch.where(
-        hole == 1, 0.5 if arm == "one stage" else blurred(image, 7), image
-    )
+    rough = 0.5 if arm == "no rough fill" else blurred(image, 7)
+    return torch.where(hole == 1, rough, image)
 
 
 # %%
@@ -572,72 +598,52 @@ def trained(arm, seed, images, holes, steps=80):
     return network
 
 
+def both_errors(answer, image, hole):
+    """Hole L1, and the error of the steps between pixels (a flat hole has 100 %)."""
+    steps = energy(answer - image, hole).mean() / energy(image, hole).mean()
+    return cl.evaluation.hole_l1(answer, image, hole).mean().item(), steps.item()
+
+
 # %% tags=["nbval-ignore-output"]
-l1, found = cl.evaluation.hole_l1, {}
-makers = {"textures": lambda *how: repeated(8, *how), "smooth": smooth}
+found, makers = {}, {"textures": lambda *how: repeated(8, *how), "smooth": smooth}
 for task, make in makers.items():
     draw = run.generator(task)
     images = make(draw, 512, 32), make(draw, 64, 32)
-    boxes = [cl.holes.rectangles(len(x), 32, draw, side=(0.3, 0.5)) for x in images]
+    gaps = [cl.holes.rectangles(len(x), 32, draw, side=(0.3, 0.5)) for x in images]
+    found[task, "as given"] = both_errors(blurred(images[1], 7), images[1], gaps[1])
     for arm, seed in product(arms, range(3)):
-        network = trained(arm, seed, images[0], boxes[0])
+        network = trained(arm, seed, images[0], gaps[0])
         with torch.no_grad():
-            answer = network(given(arm, images[1], boxes[1]), boxes[1])
-        detail = energy(answer, boxes[1]).mean() / energy(images[1], boxes[1]).mean()
-        error = l1(answer, images[1], boxes[1]).mean()
-        found[task, arm, seed] = error.item(), detail.item()
-        print(f"{task}, {arm}, seed {seed}: hole L1 {error:.3f}, energy {detail:.0%}")
-
-# %% [markdown]
-# And the rough fill itself, with nothing trained?
-
-# %%
-given_away = {}
-for task, make in makers.items():
-    draw = run.generator(f"{task} again")
-    images = make(draw, 256, 32)
-    boxes = cl.holes.rectangles(256, 32, draw, side=(0.3, 0.5))
-    given_away[task] = l1(blurred(images, 7), images, boxes).mean().item()
-    print(f"{task}: hole L1 of the rough fill {given_away[task]:.3f}")
+            answer = network(given(arm, images[1], gaps[1]), gaps[1])
+        found[task, arm, seed] = both_errors(answer, images[1], gaps[1])
+        error, steps = found[task, arm, seed]
+        print(f"{task}, {arm}, seed {seed}: hole L1 {error:.3f}, steps {steps:.0%}")
 
 # %%
 expected = {"textures": (0.125, 0.075), "smooth": (0.10, 0.08)}
 for (task, values), seed in product(expected.items(), range(3)):
-    for arm, value in zip(("two stages", "with attention"), values, strict=True):
+    for arm, value in zip(("rough fill", "attention"), values, strict=True):
         error = found[task, arm, seed][0]
         cl.close(f"{task}, {arm}, seed {seed}: hole L1", error, value, 0.03)
 
-
 # %%
-def each(task, one, two, measure=0):
-    """Is an arm below another on every seed? 0 = hole L1, 1 = energy."""
-    pairs = [(found[task, one, k], found[task, two, k]) for k in range(3)]
-    return all(a[measure] < b[measure] for a, b in pairs)
-
-
-both = ("two stages", "with attention")
-cl.claim(
-    "textures: attention has less error on each seed", each("textures", *both[::-1])
-)
-cl.claim("and more detail", each("textures", *both, 1))
-cl.claim("smooth: two stages beat one", each("smooth", "two stages", "one stage"))
-# %%
-worst = {
-    task: max(found[task, arm, k][0] for arm in both for k in range(3))
-    for task in makers
-}
-best = min(found["smooth", arm, k][0] for arm in arms for k in range(3))
-cl.claim(
-    "textures: two stages beat the rough fill",
-    worst["textures"] < given_away["textures"],
-)
-cl.claim("smooth: the rough fill beats all", best > given_away["smooth"])
+for task in makers:
+    print("{}: the rough fill itself {:.3f}".format(task, found[task, "as given"][0]))
+pairs = [
+    [found["textures", arm, k] for arm in ("rough fill", "attention")] for k in range(3)
+]
+gains = [1 - with_it[0] / without[0] for without, with_it in pairs]
+cl.claim("textures: attention has over 25 % less error on each seed", min(gains) > 0.25)
+steps = all(with_it[1] < without[1] for without, with_it in pairs)
+cl.claim("and errs less in the steps, on each seed", steps)
+trained_best = min(found["smooth", arm, k][0] for arm in arms for k in range(3))
+flat = trained_best > found["smooth", "as given"][0]
+cl.claim("smooth: the rough fill itself beats all", flat)
 
 # %% [markdown]
-# On textures attention takes two fifths of the error away, with fewer parameters; a
-# rough fill alone hardly helps there, for a plain stage cannot see through the blur. On
-# smooth pictures the rough fill was better than what any arm made of it in 80 steps. As
-# with the layer alone: copying pays where there is something to copy.
+# On textures attention takes about two fifths of the error away, with fewer parameters;
+# a stage that only invents makes little of the blur. On smooth pictures the rough fill,
+# which is nearly the truth there, was better than what any arm made of it in 80 steps.
 
 # %% [markdown]
 # ## At real size
@@ -675,7 +681,7 @@ cl.claim("above 40 %: 3 % less", (by_size[4:] - 0.03).abs().max() < 0.005)
 # the layer alone?
 
 # %%
-photos = cl.photos.squares("evaluation", 128)
+photos, l1 = cl.photos.squares("evaluation", 128), cl.evaluation.hole_l1
 boxes = cl.holes.rectangles(20, 128, run.generator("boxes"), side=(0.3, 0.45))
 networks = {kind: cl.zoo.load(name) for kind, name in names.items()}
 fills = {k: cl.composite(n(photos, boxes), photos, boxes) for k, n in networks.items()}
@@ -745,8 +751,8 @@ explorer
 
 # %% [markdown]
 # Where it copies from matters a lot, how softly hardly at all: the single best patch
-# does as well. The middle of the palace's hole asks for a quarter of its patch from one
-# window on the right. So why is the fill no window? Attention pastes *features*, and the
+# does as well. The middle of the palace's hole takes a fifth from one place, 33 px to
+# the right. So why is the fill no window? Attention pastes *features*, and the
 # layers behind it were trained with L1: they take what is safe from them, such as the
 # colour. How much of the gain is only the hole's mean colour?
 
@@ -809,30 +815,30 @@ def slope_of(critic, real, fake, draw):
 
 # %% tags=["nbval-ignore-output"]
 slopes = {}
-for weight, seed in product((0, 10), range(3)):
+for bound, seed in product((0, 10), range(3)):
     torch.manual_seed(seed)
     draw, leaky = torch.Generator().manual_seed(seed), torch.nn.LeakyReLU(0.2)
     parts = [torch.nn.Linear(*size) for size in ((2, 32), (32, 32), (32, 1))]
     critic = torch.nn.Sequential(parts[0], leaky, parts[1], leaky, parts[2])
     optimizer = torch.optim.Adam(critic.parameters(), lr=2e-3, betas=(0.5, 0.9))
-    slopes[weight, seed] = []
+    slopes[bound, seed] = []
     for _ in range(200):
         real, fake = ring(64, draw)
-        slopes[weight, seed].append(slope_of(critic, real, fake, draw))
+        slopes[bound, seed].append(slope_of(critic, real, fake, draw))
         loss, _ = cl.losses.wgan_losses(critic(real), critic(fake))
         bend = cl.losses.gradient_penalty(critic, real, fake, generator=draw)
         optimizer.zero_grad()
-        (loss + weight * bend).backward()
+        (loss + bound * bend).backward()
         optimizer.step()
-    print(f"penalty {weight:2}, seed {seed}: slope {slopes[weight, seed][-1]:.2f}")
+    print(f"penalty {bound:2}, seed {seed}: slope {slopes[bound, seed][-1]:.2f}")
 
 # %%
 from matplotlib import pyplot as plt
 
 figure, axis = plt.subplots(figsize=(5, 2.2))
-for (weight, seed), line in slopes.items():
-    label = ("with" if weight else "without") + " penalty" if seed == 0 else None
-    axis.plot(line, "-" if weight else ":", color="C0" if weight else "C1", label=label)
+for (bound, seed), line in slopes.items():
+    label = ("with" if bound else "without") + " penalty" if seed == 0 else None
+    axis.plot(line, "-" if bound else ":", color="C0" if bound else "C1", label=label)
 axis.set(xlabel="step", ylabel="slope", yscale="log")
 axis.legend()
 for seed in range(3):
@@ -856,7 +862,7 @@ for gap, name in ((None, "everywhere"), (second, "in the hole")):
     print(f"{name}: ({5 if gap is None else 4} - 1) squared = {bend:.0f}")
 
 # %% [markdown]
-# **Its weight needs no search.** The critic's slope is 1 over all $n$ values of the
+# **A weight to begin with.** The critic's slope is 1 over all $n$ values of the
 # hole: typically $1/\sqrt n$ for each. The slope of L1, a mean, is $1/n$ for each.
 
 # %%
@@ -975,6 +981,7 @@ judged = cl.zoo.load("contextual_attention_gan")
 extra = cl.zoo.card("contextual_attention_gan")
 print(f"{extra['steps'][0]['steps']} more steps, {extra['minutes']} minutes")
 fills["judged"] = cl.composite(judged(photos, boxes), photos, boxes)
+
 # %%
 measured = {}
 for kind in ("copies", "judged"):
@@ -1220,12 +1227,12 @@ slope_penalty = cl.check("06.4", slope_penalty)
 #
 # </details>
 #
-# **2.** Which pictures does the layer alone make worse?
+# **2.** When does the layer alone fail, with nothing trained?
 #
 # <details><summary>Answer</summary>
 #
-# Those whose hidden content exists nowhere else, smooth ones most: there the rough fill
-# was good, and every copy is of something else.
+# Where the hidden content exists nowhere else, and where the rough fill asks for the
+# wrong thing: a harmonic fill is smooth, so it finds what is smooth.
 #
 # </details>
 #
@@ -1253,11 +1260,11 @@ slope_penalty = cl.check("06.4", slope_penalty)
 # Contextual attention rebuilds each patch from known ones: scores are products with
 # keys of length one, a softmax shares, overlaps are averaged. Loops, matrix products and
 # convolutions with patches as kernels are one thing. Propagation lets neighbours agree,
-# and wraps around at row ends. Alone, the layer
-# restored what repeats and spoiled what is smooth, so a second branch invents. Trained
-# on photos it had 5 % less error than a wider network without, mostly by a better
-# colour. A Wasserstein critic held to a slope of one has a weight that can be computed;
-# in 400 steps it changed little.
+# and wraps around at row ends. Asked with the blurred truth, the layer alone restored
+# what repeats and spoiled what is smooth; asked with a harmonic fill it gained little.
+# Trained on photos, the network with it had 5 % less error than a wider one without,
+# mostly by a better colour. A Wasserstein critic held to a slope of one has a weight
+# that can be computed; in 400 steps it changed little.
 #
 # Next: filters that are made for each window.
 #
