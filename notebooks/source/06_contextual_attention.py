@@ -229,6 +229,16 @@ whole = [torch.allclose(a, b) for a, b in zip(again, made, strict=True)]
 cl.claim("NaN under the hole changes nothing", all(whole))
 
 # %% [markdown]
+# In the library the same is said in places instead of patches: the score of two patches
+# is a sum of products of places along a diagonal (`windowed`), propagation another such
+# sum. That needs no patches, and several times less time than the form of the public
+# ports. A map with more than 8,192 places is worked through in blocks of queries; then
+# there is no attention to return, and `layer.rows` answers for some queries.
+
+# %%
+cl.show_source(cl.layers.ContextualAttention._attention)
+
+# %% [markdown]
 # ## What each published choice does
 #
 # The [released code](https://github.com/JiahuiYu/generative_inpainting/blob/06cd62c/inpaint_ops.py)
@@ -876,7 +886,8 @@ print(f"discount in the middle: 256 px {centre[0]:.4f}, 128 px {centre[1]:.4f}")
 cl.claim("0.81 at 128 px is 0.9 at 256", abs(centre[0] - centre[1]) < 1e-9)
 
 # %% [markdown]
-# The published weight is 0.001. Spatially discounted L1 (lesson 02) is back: deep in
+# The published weight is 0.001. (It is an estimate to begin with; no search followed.)
+# Spatially discounted L1 (lesson 02) is back: deep in
 # the hole the critics decide. One critic sees the whole picture (*global*), one a cut
 # around the hole (*local*). Beside the shipped networks we train small ones, `ci` for 4
 # steps, the critics three times each (published: five).
@@ -973,46 +984,52 @@ print(history)
 view.still()
 
 # %% [markdown]
-# `contextual_attention_gan` began as *copies* and went on with these losses. What do
-# you expect of detail, VGG distance and error?
+# `contextual_attention_gan` (*judged*) began as *copies* and went on with these losses;
+# its control, `contextual_attention_longer` (*longer*), took the same steps with critics
+# who only looked on. What do you expect of detail, VGG distance and error?
 
 # %%
-judged = cl.zoo.load("contextual_attention_gan")
-extra = cl.zoo.card("contextual_attention_gan")
+names = {"copies": "contextual_attention", "longer": "contextual_attention_longer"}
+names["judged"] = "contextual_attention_gan"
+extra = cl.zoo.card(names["judged"])
 print(f"{extra['steps'][0]['steps']} more steps, {extra['minutes']} minutes")
-fills["judged"] = cl.composite(judged(photos, boxes), photos, boxes)
 
 # %%
 measured = {}
-for kind in ("copies", "judged"):
-    pictures = fills[kind]
+for kind, name in names.items():
+    fills[kind] = cl.composite(cl.zoo.load(name)(photos, boxes), photos, boxes)
     measured[kind] = {
-        "L1": l1(pictures, photos, boxes).mean(),
-        "PSNR": cl.evaluation.hole_psnr(pictures, photos, boxes).mean(),
-        "energy": energy(pictures, boxes).mean() / detail.mean(),
-        "VGG": cl.losses.vgg_distance(pictures[:10], photos[:10]).mean(),
+        "L1": l1(fills[kind], photos, boxes),
+        "PSNR": cl.evaluation.hole_psnr(fills[kind], photos, boxes),
+        "energy": energy(fills[kind], boxes) / detail.mean(),
+        "VGG": cl.losses.vgg_distance(fills[kind], photos),
     }
-    row = ", ".join(f"{key} {value:.4f}" for key, value in measured[kind].items())
+    row = ", ".join(f"{key} {v.mean():.4f}" for key, v in measured[kind].items())
     print(f"{kind:7}: {row}")
 
 # %%
 pick = torch.tensor([9, 16])
 shown = {"hole": cl.pictures.hatched(photos[pick], boxes[pick])}
 shown |= {kind: pictures[pick] for kind, pictures in fills.items()}
-print("the fills of three networks beside the photos")
-cl.pictures.grid(shown | {"photo": photos[pick]})
+print("the fills of four networks beside the truth; photos 9 and 16 hold texture")
+cl.pictures.grid(shown | {"truth": photos[pick]})
 
 # %%
-before, after = measured["copies"], measured["judged"]
-cl.claim("10 % more detail", 1.05 < after["energy"] / before["energy"] < 1.25)
-cl.claim("less PSNR, by under 0.2 dB", 0 < before["PSNR"] - after["PSNR"] < 0.2)
-cl.claim("hole L1 within 1 %", (after["L1"] / before["L1"] - 1).abs() < 0.01)
-cl.claim("VGG distance within 1 %", (after["VGG"] / before["VGG"] - 1).abs() < 0.01)
+before, after = measured["longer"], measured["judged"]
+more = {key: (after[key] > before[key]).sum().item() for key in after}
+print("judged is above longer on", more, "of 20 photos")
+gain = after["energy"].mean() / before["energy"].mean() - 1
+cl.claim("10 to 25 % more detail than longer", 0.1 < gain < 0.25)
+cl.claim("on nine tenths of the photos", more["energy"] >= 18)
+lost = (before["PSNR"] - after["PSNR"]).mean()
+cl.claim("less PSNR, by under 0.2 dB", 0 < lost < 0.2)
+far = after["VGG"].mean() / before["VGG"].mean() - 1
+cl.claim("VGG distance within 1 %", far.abs() < 0.01)
 
 # %% [markdown]
-# Next to nothing: a little detail, for a little PSNR, and no nearer in VGG's eyes. 400
-# steps at a small rate are few; lesson 05's critic had several times as many. Here we
-# computed what weight is *bearable*, not what it takes to win.
+# Little: a sixth more detail, for 0.1 dB, and no nearer in VGG's eyes. 400 steps at a
+# small rate are few; lesson 05's critic had four times as many. Here we computed what
+# weight is *bearable*, not what it takes to win.
 #
 # ## What we do not know
 #
@@ -1021,8 +1038,8 @@ cl.claim("VGG distance within 1 %", (after["VGG"] / before["VGG"] - 1).abs() < 0
 #   0.058). Which one wins depends on how long one waits.
 # - **How much a good rough fill matters.** Ours was the truth, blurred. A first stage
 #   that errs asks the wrong question.
-# - **What is the critics' alone.** We did not take the same 400 steps (15 minutes)
-#   without them, nor with one of them: global or local, which one helps, we cannot say.
+# - **Which critic helps.** We trained with both or none, not with the global or the
+#   local one alone: 15 minutes each, and three seeds of it.
 # - **Why the control is behind.** *invents* had as many steps as *copies*, but the fine
 #   stage of `coarse_to_fine` trained together with its coarse one, for longer: its mean
 #   hole L1 is 0.0920, between the two. With more training the gap may close.
