@@ -10,7 +10,7 @@ from course_lib.recipes import runs
 from course_lib.session import Budget
 from course_lib.tensors import composite
 
-ADVERSARIAL = 0.03  # of the hinge loss beside L1; in the hole about half as steep
+ADVERSARIAL = 0.03  # of the hinge loss beside L1; 0.5 makes stripes (lesson 05)
 WASSERSTEIN = 0.003  # of the Wasserstein loss of both critics: lesson 06 derives it
 PENALTY = 10.0  # of the gradient penalty, as published
 CRITIC_STEPS = 3  # for each step of the generator (published: 5)
