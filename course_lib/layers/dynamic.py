@@ -49,6 +49,21 @@ class MaskAwareDynamicConv2d(nn.Module):
         )
         weights = in_channels * kernel_size**2 * out_channels
         self.filter_conv = nn.Conv2d(mask_channels, weights, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw anew, so that ``y`` varies as a He-initialised convolution's does.
+
+        Half of its variance comes from the fixed kernel, half from those that the mask
+        features gate. A 1 x 1 convolution drawn by its own fan-in would make kernels
+        that are larger by the square root of ``in * k * k``.
+        """
+        nn.init.kaiming_normal_(self.mask_conv.weight)
+        nn.init.zeros_(cast(Tensor, self.mask_conv.bias))
+        inputs = self.in_channels * self.kernel_size**2
+        nn.init.normal_(cast(Tensor, self.filter_conv.bias), std=inputs**-0.5)
+        gated = (inputs * self.filter_conv.in_channels) ** -0.5
+        nn.init.normal_(self.filter_conv.weight, std=gated)
 
     def forward(self, x: Tensor, mask_features: Tensor) -> tuple[Tensor, Tensor]:
         """``x (N, in, H, W)``, ``mask_features (N, mask_in, H, W)`` -> both smaller.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.layers import MaskAwareDynamicConv2d, PointwiseNorm
+from course_lib.layers import MaskAwareDynamicConv2d, PlainConv2d, PointwiseNorm
 from course_lib.tensors import ContractError, check_pair, hide
 
 
@@ -24,9 +24,11 @@ class Cascade(nn.Module):
 
     ``narrow``: channels of the encoder's levels, from the finest; ``wide``: of the
     skips and decoders. ``kernels``: of the encoder's levels. ``refinements``: how many
-    such decoders. ``hidden``: of point-wise normalisation; None for batch normalisation
-    instead, which nothing guides. Published, for 256 to 512 pixels: 7 levels, narrow
-    16, 32, 64, then 128, wide 64, 128, 256, then 512, 2 refinements, hidden 128.
+    such decoders. ``mask_channels``: features of the mask at each level; None for
+    ordinary convolutions, for which validity is a channel of the input and no more.
+    ``hidden``: of point-wise normalisation; None for batch normalisation, which nothing
+    guides. Published, for 256 to 512 pixels: 7 levels, narrow 16, 32, 64, then 128,
+    wide 64, 128, 256, then 512, 2 refinements, hidden 128.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Cascade(nn.Module):
         wide: Sequence[int] = (16, 32, 48, 64),
         kernels: Sequence[int] = (7, 5, 3, 3),
         refinements: int = 2,
-        mask_channels: int = 16,
+        mask_channels: int | None = 16,
         hidden: int | None = 32,
     ) -> None:
         super().__init__()
@@ -47,12 +49,15 @@ class Cascade(nn.Module):
         self.filters, self.skips = nn.ModuleList(), nn.ModuleList()
         before, masks = 4, 1
         for inside, outside, kernel in zip(narrow, wide, kernels, strict=True):
-            layer = MaskAwareDynamicConv2d(
-                before, inside, kernel, 2, kernel // 2, masks, mask_channels
-            )
-            self.filters.append(layer)
+            shape = (before, inside, kernel, 2, kernel // 2)
+            if mask_channels is None:
+                self.filters.append(PlainConv2d(*shape))
+            else:
+                made = MaskAwareDynamicConv2d(*shape, masks, mask_channels)
+                self.filters.append(made)
+                masks = mask_channels
             self.skips.append(nn.Conv2d(inside, outside, 1))
-            before, masks = inside, mask_channels
+            before = inside
         self.recovery = _Recovery(wide)
         self.refinements = nn.ModuleList(
             _Refinement(wide, hidden, earlier=k + 1) for k in range(refinements)
@@ -71,7 +76,7 @@ class Cascade(nn.Module):
         """The answers of all decoders, the last one last; training needs them all."""
         self._check(image, hole)
         valid = 1 - hole.to(image.dtype)
-        given = torch.cat([hide(image, hole), valid], 1)
+        given = torch.cat([2 * hide(image, hole) - 1, valid], 1)  # missing: 0
         features, known, skips = given, valid, [given]
         for layer, widen in zip(self.filters, self.skips, strict=True):
             features, known = layer(features, known)

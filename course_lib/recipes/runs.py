@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from course_lib import holes, photos, session, sketch, training
+from course_lib.layers import MaskAwareDynamicConv2d
 from course_lib.losses import discount_weights
 from course_lib.session import ROOT, Budget
 
 CHECKPOINTS = ROOT / ".cache" / "checkpoints"
 Batch = tuple[Tensor, ...]  # picture, hole, and a sketch for networks it guides
+CONVOLUTIONS = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
 POOL = 2048  # training holes drawn beforehand for a stage; growing them takes long
 
 
@@ -192,11 +194,15 @@ def fill_loss(
 
 
 def _initialise(network: torch.nn.Module) -> None:
+    """Draw anew what was drawn, without a seed, when the network was made."""
     for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d) and module.weight.requires_grad:
+        if isinstance(module, CONVOLUTIONS) and module.weight.requires_grad:
             torch.nn.init.kaiming_normal_(module.weight)
-            if module.bias is not None:  # drawn when the layer was made, without a seed
+            if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)
+    for module in network.modules():  # over the convolutions inside
+        if isinstance(module, MaskAwareDynamicConv2d):
+            module.reset_parameters()
 
 
 def _warm_cosine(progress: float) -> float:

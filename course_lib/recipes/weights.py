@@ -23,6 +23,13 @@ CRITIC_RATE = 2e-4
 COPYING_BUDGET = (Budget(3_000, 8, 64), Budget(1_200, 4, 128))  # the fine stage alone
 COPYING = GUIDED | {"attention_rate": 1}
 INVENTING = GUIDED | {"fine_width": 16}  # without attention 4 % more parameters
+CASCADE = {  # with mask-aware filters .2 % more parameters than the plain U-Net
+    "narrow": [8, 12, 16, 24, 32],
+    "wide": [16, 32, 48, 60, 76],
+    "kernels": [7, 5, 3, 3, 3],
+    "hidden": 24,
+}
+STATIC = {"narrow": [32, 48, 72, 104, 136], "mask_channels": None}  # as many again
 BOXES_BUDGET = (Budget(400, 12, 128),)
 
 
@@ -131,6 +138,16 @@ def _against_two(name: str, weight: float) -> None:
     _keep(network, name, plan, history, BOXES_BUDGET, facts)
 
 
+def cascade() -> None:
+    """Lesson 07: filters made from the mask, three decoders, L1 on each of them."""
+    _fills("cascade", {"class": "Cascade", "arguments": CASCADE})
+
+
+def cascade_static() -> None:
+    """Its control: as many parameters in ordinary convolutions, four times as wide."""
+    _fills("cascade_static", {"class": "Cascade", "arguments": CASCADE | STATIC})
+
+
 def _begun_by(name: str = "coarse_to_fine") -> str:
     return f"{name} {zoo.card(name)['sha256'][:12]}"
 
@@ -169,10 +186,19 @@ _SKETCH = (
 
 
 def _unet(name: str, arguments: dict[str, Any]) -> None:
-    plan = {"class": "UNet", "arguments": arguments}
+    _fills(name, {"class": "UNet", "arguments": arguments})
+
+
+def _fills(name: str, plan: dict[str, Any]) -> None:
+    """A network that fills by itself, on the budget of every U-Net of the course."""
     network = zoo.build(plan)
     history = runs.train_fill(network, name, BUDGET, rate=RATE)
-    facts = {"loss": _FILL, "rate": f"Adam {RATE}, one cosine down to 2 %"}
+    answers = " for every decoder" if plan["class"] == "Cascade" else ""
+    facts = {
+        "loss": f"{_FILL}{answers}",
+        "rate": f"Adam {RATE}, one cosine down to 2 %",
+        "curves": _curves(history),
+    }
     _keep(network, name, plan, history, BUDGET, facts)
 
 
@@ -246,4 +272,6 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     no_attention,
     contextual_attention_gan,
     contextual_attention_longer,
+    cascade,
+    cascade_static,
 )

@@ -148,3 +148,14 @@ def test_it_tells_its_mask_features():
 def test_what_does_not_belong_together_is_refused(x, masks, words):
     with pytest.raises(ContractError, match=words):
         made(2, 3, 3, 1, 1, 2, 4)(draw(*x), draw(*masks))
+
+
+def test_a_new_layer_varies_as_an_ordinary_convolution_does():
+    """Mask features of the size that its own mask convolution makes; wide kernels."""
+    torch.manual_seed(0)
+    layer = MaskAwareDynamicConv2d(16, 64, 5, 1, 0, 4, mask_channels=16)
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 16, 20, 20, generator=draw)
+    y, features = layer(x, torch.randn(4, 4, 20, 20, generator=draw))
+    assert 0.7 < features.square().mean() < 1.4
+    assert 1.5 < y.var() < 2.5  # He's initialisation: 2, so that a ReLU leaves 1

@@ -147,3 +147,13 @@ def test_an_empty_and_a_full_hole_give_finite_pictures(value: float):
     poisoned = image if value == 0 else torch.full_like(image, NAN)
     for made in network.stages(poisoned, torch.full_like(hole, value)):
         assert made.isfinite().all()
+
+
+def test_without_mask_features_the_encoder_is_ordinary():
+    network, (image, hole) = small(mask_channels=None), pair()
+    assert not any(isinstance(m, MaskAwareDynamicConv2d) for m in network.modules())
+    assert [layer.weight.shape[0] for layer in network.filters] == [4, 6]
+    for made in network.stages(image, hole):
+        assert made.shape == image.shape
+    other = torch.where(hole == 1, NAN, image)
+    assert torch.equal(network(other, hole), network(image, hole))
