@@ -7,6 +7,7 @@ from course_lib.losses.adversarial import (
 )
 from course_lib.losses.combined import (
     PARTIAL_CONVOLUTION_WEIGHTS,
+    cascade_loss,
     partial_convolution_loss,
 )
 from course_lib.losses.perceptual import (
@@ -31,6 +32,7 @@ __all__ = [
     "FeaturesError",
     "TorchvisionFeatures",
     "VggFeatures",
+    "cascade_loss",
     "discount_weights",
     "features",
     "gradient_penalty",

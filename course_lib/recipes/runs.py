@@ -16,6 +16,7 @@ from course_lib.session import ROOT, Budget
 
 CHECKPOINTS = ROOT / ".cache" / "checkpoints"
 Batch = tuple[Tensor, ...]  # picture, hole, and a sketch for networks it guides
+Loss = Callable[[tuple[Tensor, ...], Batch], tuple[Tensor, Tensor]]  # and hole L1
 CONVOLUTIONS = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
 POOL = 2048  # training holes drawn beforehand for a stage; growing them takes long
 
@@ -26,25 +27,29 @@ def train_fill(
     stages: tuple[Budget, ...],
     *,
     rate: float,
+    loss: Loss | None = None,
+    anew: bool = True,
     seed: int = 0,
 ) -> training.History:
-    """Train ``network(image, hole)`` with L1 on random crops and holes, resumable.
+    """Train ``network(image, hole)`` on random crops and holes, resumable.
 
-    The loss is the mean error in the hole, each picture counting the same however
-    small its hole, plus the mean error of all pixels. Where a network has two stages,
-    both are held to it; where a sketch guides it, two of three pictures bring one.
-    Parts whose parameters are frozen keep them; all others begin anew.
+    ``loss`` of all answers and the batch, by default ``fill_loss``: the mean error in
+    the hole, each picture counting the same however small its hole, plus the mean error
+    of all pixels, of every answer that the network has. Where a sketch guides it, two
+    of three pictures bring one. Parts whose parameters are frozen keep them; all others
+    begin anew, or with ``anew=False`` go on as they are.
     """
     run = Run(name, stages, seed)
-    _initialise(network)
+    if anew:
+        _initialise(network)
     optimizer, schedule = run.prepare(network, rate)
 
     def step(batch: Batch) -> dict[str, Tensor]:
         with run.accelerator.autocast():
             predictions = predicted(network, batch)
-        loss, inside = fill_loss(predictions, batch)
-        run.update(optimizer, schedule, loss)
-        return {"loss": loss.detach(), "hole": inside.detach()}
+        total, inside = (loss or fill_loss)(predictions, batch)
+        run.update(optimizer, schedule, total)
+        return {"loss": total.detach(), "hole": inside.detach()}
 
     state = {"network": network, "optimizer": optimizer, "schedule": schedule}
     return run.fit(step, state, guided=getattr(network, "guided", False))

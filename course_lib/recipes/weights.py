@@ -1,14 +1,16 @@
 """The shipped networks, their budgets and cards: ``course.py weights NAME``."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from course_lib import evaluation, holes, photos, training, zoo
+from course_lib.losses import PARTIAL_CONVOLUTION_WEIGHTS, cascade_loss
 from course_lib.networks import CoarseToFine
 from course_lib.recipes import adversaries, runs
 from course_lib.session import Budget
@@ -30,6 +32,7 @@ CASCADE = {  # with mask-aware filters .2 % more parameters than the plain U-Net
     "hidden": 24,
 }
 STATIC = {"narrow": [32, 48, 72, 104, 136], "mask_channels": None}  # as many again
+FEATURES_BUDGET = (Budget(500, 4, 128),)
 BOXES_BUDGET = (Budget(400, 12, 128),)
 
 
@@ -146,6 +149,41 @@ def cascade() -> None:
 def cascade_static() -> None:
     """Its control: as many parameters in ordinary convolutions, four times as wide."""
     _fills("cascade_static", {"class": "Cascade", "arguments": CASCADE | STATIC})
+
+
+def cascade_features() -> None:
+    """The cascade trained further, asked coarse to fine for what a VGG-16 sees."""
+    _coarse_to_fine("cascade_features", PARTIAL_CONVOLUTION_WEIGHTS)
+
+
+def cascade_longer() -> None:
+    """The control of that: as many steps, and pixels are all that is asked for."""
+    pixels = {**dict.fromkeys(PARTIAL_CONVOLUTION_WEIGHTS, 0.0), "valid": 1, "hole": 6}
+    _coarse_to_fine("cascade_longer", pixels)
+
+
+def _coarse_to_fine(name: str, weights: Mapping[str, float]) -> None:
+    network = zoo.load("cascade").requires_grad_(True)
+
+    def loss(
+        predictions: tuple[Tensor, ...], batch: runs.Batch
+    ) -> tuple[Tensor, Tensor]:
+        terms = cascade_loss(predictions, *batch, weights=weights)
+        _, inside = runs.fill_loss(predictions[-1:], batch)
+        return terms["total"], inside
+
+    history = runs.train_fill(
+        network, name, FEATURES_BUDGET, rate=CRITIC_RATE, loss=loss, anew=False
+    )
+    told = ", ".join(f"{weight:g} {term}" for term, weight in weights.items() if weight)
+    facts = {
+        "begins": _begun_by("cascade"),
+        "loss": f"coarse to fine, published weights: {told}",
+        "rate": f"Adam {CRITIC_RATE}, one cosine down to 2 %",
+        "curves": _curves(history),
+    }
+    plan = zoo.card("cascade")["network"]
+    _keep(network, name, plan, history, FEATURES_BUDGET, facts)
 
 
 def _begun_by(name: str = "coarse_to_fine") -> str:
@@ -274,4 +312,6 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     contextual_attention_longer,
     cascade,
     cascade_static,
+    cascade_features,
+    cascade_longer,
 )

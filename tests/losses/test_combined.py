@@ -1,4 +1,4 @@
-"""The loss of partial convolution: its terms, its weights, and what it refuses."""
+"""Losses of several terms: their terms, their weights, and what they refuse."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from course_lib.losses import (
     PARTIAL_CONVOLUTION_WEIGHTS,
+    cascade_loss,
     gram,
     partial_convolution_loss,
 )
@@ -111,3 +112,46 @@ def test_refuses_shapes_that_do_not_belong_together(case):
     ours, image, hole = case
     with pytest.raises(ContractError):
         partial_convolution_loss(ours, image, hole[..., :4], look)
+
+
+def answers(case, count):
+    ours = case[0]
+    return [(ours.detach() * (k + 1) / 3).requires_grad_() for k in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_cascade_is_asked_for_more_from_answer_to_answer(case, count):
+    _, image, hole = case
+    predictions = answers(case, count)
+    found = cascade_loss(predictions, image, hole, look)
+    asked = {"valid": 0, "hole": 0, "perceptual": 1, "style": 2, "total_variation": 2}
+    every = [by_definition(picture, image, hole) for picture in predictions]
+    expected = {
+        name: sum(terms[name] for terms in every[first:])
+        for name, first in asked.items()
+        if count > first
+    }
+    assert list(found) == [*expected, "total"]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=0)
+    total = sum(PAPER[name] * value for name, value in expected.items())
+    slopes = [torch.autograd.grad(t, predictions) for t in (found["total"], total)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_a_term_without_weight_is_not_computed(case):
+    def never(picture):
+        raise AssertionError("looked")
+
+    weights = {**PAPER, "perceptual": 0, "style": 0, "total_variation": 0}
+    found = cascade_loss(answers(case, 3), *case[1:], never, weights)
+    assert list(found) == ["valid", "hole", "total"]
+    only = cascade_loss(answers(case, 3), *case[1:], look, {**PAPER, "style": 0})
+    assert list(only) == ["valid", "hole", "perceptual", "total_variation", "total"]
+
+
+def test_a_cascade_reads_nothing_that_is_not_there(case):
+    with pytest.raises(ContractError, match="no predictions"):
+        cascade_loss([], *case[1:], look)
+    with pytest.raises(ContractError, match="expected one for each of valid, hole"):
+        cascade_loss(answers(case, 1), *case[1:], look, {"hole": 6})
