@@ -33,6 +33,7 @@ CASCADE = {  # with mask-aware filters .2 % more parameters than the plain U-Net
 }
 STATIC = {"narrow": [32, 48, 72, 104, 136], "mask_channels": None}  # as many again
 FEATURES_BUDGET = (Budget(500, 4, 128),)
+FEATURES_RATE = 2e-4  # published
 BOXES_BUDGET = (Budget(400, 12, 128),)
 
 
@@ -168,18 +169,19 @@ def _coarse_to_fine(name: str, weights: Mapping[str, float]) -> None:
     def loss(
         predictions: tuple[Tensor, ...], batch: runs.Batch
     ) -> tuple[Tensor, Tensor]:
-        terms = cascade_loss(predictions, *batch, weights=weights)
+        image, hole = batch[:2]
+        terms = cascade_loss(predictions, image, hole, weights=weights)
         _, inside = runs.fill_loss(predictions[-1:], batch)
         return terms["total"], inside
 
     history = runs.train_fill(
-        network, name, FEATURES_BUDGET, rate=CRITIC_RATE, loss=loss, anew=False
+        network, name, FEATURES_BUDGET, rate=FEATURES_RATE, loss=loss, anew=False
     )
     told = ", ".join(f"{weight:g} {term}" for term, weight in weights.items() if weight)
     facts = {
         "begins": _begun_by("cascade"),
         "loss": f"coarse to fine, published weights: {told}",
-        "rate": f"Adam {CRITIC_RATE}, one cosine down to 2 %",
+        "rate": f"Adam {FEATURES_RATE}, one cosine down to 2 %",
         "curves": _curves(history),
     }
     plan = zoo.card("cascade")["network"]
