@@ -4,11 +4,12 @@ Zhu et al. 2021, "Image inpainting by end-to-end cascaded refinement with mask
 awareness", section III-B. The filters are made from features of the mask alone.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from course_lib.evidence import emit
 from course_lib.tensors import ContractError
@@ -80,8 +81,7 @@ class MaskAwareDynamicConv2d(nn.Module):
         together = torch.cat([fixed[None], kernels]).flatten(0, 1)
         each = F.conv2d(x, together, None, self.stride, self.padding)
         each = each.unflatten(1, (-1, self.out_channels))  # (N, 1 + J, out, H', W')
-        y = each[:, 0] + torch.einsum("njohw,njhw->nohw", each[:, 1:], features)
-        return y, features
+        return cast(Tensor, _GatedSum.apply(each, features)), features
 
     def kernels_at(self, mask_features: Tensor, row: int, column: int) -> Tensor:
         """The kernels ``(N, out, in, k, k)`` made for one place of the output.
@@ -117,3 +117,29 @@ class MaskAwareDynamicConv2d(nn.Module):
                 f"x {tuple(x.shape)} and mask_features {tuple(mask_features.shape)} "
                 "must have the same batch and size: each picture has its own mask"
             )
+
+
+class _GatedSum(torch.autograd.Function):
+    """``each[:, 0] + sum over j of each[:, j + 1] * features[:, j]``.
+
+    ``torch.einsum`` takes the same sum as one small matrix product for every place, for
+    which it copies ``each``, there and back; twice the time and memory in all.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, each: Tensor, features: Tensor) -> Tensor:
+        ctx.save_for_backward(each, features)
+        y = each[:, 0].clone()
+        for j in range(features.shape[1]):
+            y.addcmul_(each[:, j + 1], features[:, j : j + 1])
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, push: Tensor) -> tuple[Tensor, Tensor]:
+        each, features = ctx.saved_tensors
+        back = torch.empty_like(each)
+        back[:, 0] = push
+        torch.mul(push[:, None], features[:, :, None], out=back[:, 1:])
+        gates = [(part * push).sum(1) for part in each[:, 1:].unbind(1)]
+        return back, torch.stack(gates, 1)
