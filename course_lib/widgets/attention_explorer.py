@@ -321,13 +321,13 @@ class AttentionExplorer(PixelExplorer):
         return Picture(np.concatenate([_wide(part) for part in parts]), repr(self))
 
     def _still_pictures(self) -> np.ndarray:
-        shown, given = self.shown, hide(self._image, self._hole)
+        given = hide(self._image, self._hole)
         cells = F.interpolate(self._cells[None, None].float(), given.shape[-2:])
         ways = F.interpolate(self._ways.permute(2, 0, 1)[None], given.shape[-2:])
         columns = {
-            f"row {shown['row']}, column {shown['column']} copies": self._still_field(),
-            "what it pastes": _frame(self._pasted, self._patch(), QUERY),
-            "offset to the best source": torch.where(cells > 0, ways, dimmed(given)),
+            "Where it copies from": self._still_field(),
+            "Its shares, on pixels": _frame(self._pasted, self._patch(), QUERY),
+            "Way to best source": torch.where(cells > 0, ways, dimmed(given)),
         }
         side = 250 / max(self.height, self.width)
         scale = side if side < 1 else max(1, round(side))
@@ -399,14 +399,20 @@ class AttentionExplorer(PixelExplorer):
         on = "with" if shown["propagation"] else "without"
         average = self._average
         whole = "" if average is None else f"; mean of the hole {average:.2f}"
+        row, column = (int((k + 0.5) * shown["step"]) for k in shown["cell"])
+        what = f"the features that reach {shown['name']}"
+        if shown["source"] == COLOURS:
+            what = "colours, in the hole those of a first fill"
         return [
-            "yellow: the asked patch; teal frames: its five best sources, shown above",
+            f"yellow: the asked patch, around row {row}, column {column}; teal frames: "
+            "its best sources, as above",
             _best(shown),
-            f"{shown['most']} of {shown['usable']} patches make up 90 %",
+            f"{shown['most']} of {shown['usable']} patches make up 90 %; teal tint: "
+            f"the share, logarithmic from {100 * FAINTEST:g} %",
             f"entropy {shown['entropy']:.2f} of at most {shown['entropy_most']:.2f} "
             f"bits, like an even choice of {shown['even']:.0f} patches{whole}",
-            f"it compares {shown['name']}, softmax scale {shown['softmax_scale']:g}, "
-            f"{on} propagation",
+            f"compared: {what}, patches of {shown['patch'] * shown['step']} px",
+            f"softmax scale {shown['softmax_scale']:g}, {on} propagation",
         ]
 
     def __repr__(self) -> str:

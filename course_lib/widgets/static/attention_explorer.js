@@ -248,7 +248,7 @@ class AttentionExplorer extends PixelExplorer {
       div(
         "iw-four",
         column(["Hole", this.missing], this.photo.canvas),
-        column("Pasted by attention", this.paste.canvas),
+        column("Its shares, on pixels", this.paste.canvas),
         column("Way to best source", this.ways.canvas),
         column("What a colour means", this.wheel, this.near),
       ),
