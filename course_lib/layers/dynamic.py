@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from course_lib.evidence import emit
 from course_lib.tensors import ContractError
 
+GROUP = 9  # kernels in one convolution: all together need half as much memory again
+
 
 class MaskAwareDynamicConv2d(nn.Module):
     """A convolution whose kernel at each place is made from what is missing there.
@@ -77,11 +79,13 @@ class MaskAwareDynamicConv2d(nn.Module):
         self._check(x, mask_features)
         features = F.relu(self.mask_conv(mask_features))
         emit(self, "mask_features", features)
-        kernels, fixed = self._kernels()
-        together = torch.cat([fixed[None], kernels]).flatten(0, 1)
-        each = F.conv2d(x, together, None, self.stride, self.padding)
-        each = each.unflatten(1, (-1, self.out_channels))  # (N, 1 + J, out, H', W')
-        return cast(Tensor, _GatedSum.apply(each, features)), features
+        kernels, y = self._kernels(), None
+        gates = torch.cat([torch.ones_like(features[:, :1]), features], 1)
+        for some, gate in zip(kernels.split(GROUP), gates.split(GROUP, 1), strict=True):
+            each = F.conv2d(x, some.flatten(0, 1), None, self.stride, self.padding)
+            part = _GatedSum.apply(each.unflatten(1, (len(some), -1)), gate)
+            y = part if y is None else y + part
+        return cast(Tensor, y), features
 
     def kernels_at(self, mask_features: Tensor, row: int, column: int) -> Tensor:
         """The kernels ``(N, out, in, k, k)`` made for one place of the output.
@@ -89,15 +93,15 @@ class MaskAwareDynamicConv2d(nn.Module):
         ``mask_features`` as in ``forward``; ``row`` and ``column`` of ``y``.
         """
         made = F.relu(self.mask_conv(mask_features))[:, :, row, column]
-        kernels, fixed = self._kernels()
-        return fixed + torch.einsum("nj,joikl->noikl", made, kernels)
+        kernels = self._kernels()
+        return kernels[0] + torch.einsum("nj,joikl->noikl", made, kernels[1:])
 
-    def _kernels(self) -> tuple[Tensor, Tensor]:
-        """Of each mask feature ``(J, out, in, k, k)``; fixed ``(out, in, k, k)``."""
+    def _kernels(self) -> Tensor:
+        """``(1 + J, out, in, k, k)``: the fixed kernel, then each mask feature's."""
         size = (self.in_channels, self.kernel_size, self.kernel_size, self.out_channels)
-        kernels = self.filter_conv.weight.view(*size, -1).permute(4, 3, 0, 1, 2)
-        fixed = cast(Tensor, self.filter_conv.bias).view(size).permute(3, 0, 1, 2)
-        return kernels, fixed
+        fixed = cast(Tensor, self.filter_conv.bias)[:, None]
+        together = torch.cat([fixed, self.filter_conv.weight[:, :, 0, 0]], 1)
+        return together.view(*size, -1).permute(4, 3, 0, 1, 2)
 
     def _check(self, x: Tensor, mask_features: Tensor) -> None:
         wanted = (self.in_channels, self.mask_conv.in_channels)
@@ -120,26 +124,24 @@ class MaskAwareDynamicConv2d(nn.Module):
 
 
 class _GatedSum(torch.autograd.Function):
-    """``each[:, 0] + sum over j of each[:, j + 1] * features[:, j]``.
+    """The sum over j of ``each[:, j] * gates[:, j]``: a gate for all channels.
 
     ``torch.einsum`` takes the same sum as one small matrix product for every place, for
     which it copies ``each``, there and back; twice the time and memory in all.
     """
 
     @staticmethod
-    def forward(ctx: Any, each: Tensor, features: Tensor) -> Tensor:
-        ctx.save_for_backward(each, features)
-        y = each[:, 0].clone()
-        for j in range(features.shape[1]):
-            y.addcmul_(each[:, j + 1], features[:, j : j + 1])
+    def forward(ctx: Any, each: Tensor, gates: Tensor) -> Tensor:
+        ctx.save_for_backward(each, gates)
+        y = each[:, 0] * gates[:, :1]
+        for j in range(1, each.shape[1]):
+            y.addcmul_(each[:, j], gates[:, j : j + 1])
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, push: Tensor) -> tuple[Tensor, Tensor]:
-        each, features = ctx.saved_tensors
+        each, gates = ctx.saved_tensors
         back = torch.empty_like(each)
-        back[:, 0] = push
-        torch.mul(push[:, None], features[:, :, None], out=back[:, 1:])
-        gates = [(part * push).sum(1) for part in each[:, 1:].unbind(1)]
-        return back, torch.stack(gates, 1)
+        torch.mul(push[:, None], gates[:, :, None], out=back)
+        return back, torch.stack([(part * push).sum(1) for part in each.unbind(1)], 1)
