@@ -8,6 +8,7 @@ from course_lib.widgets.base import CourseWidget
 from course_lib.widgets.discount_explorer import DiscountExplorer
 from course_lib.widgets.gate_explorer import GateExplorer
 from course_lib.widgets.hole_explorer import HoleExplorer
+from course_lib.widgets.kernel_explorer import KernelExplorer
 from course_lib.widgets.painter import HolePainter
 from course_lib.widgets.reading_explorer import ReadingExplorer
 from course_lib.widgets.sketch_pad import SketchPad
@@ -21,6 +22,7 @@ __all__ = [
     "GateExplorer",
     "HoleExplorer",
     "HolePainter",
+    "KernelExplorer",
     "ReadingExplorer",
     "SketchPad",
     "TrainingView",

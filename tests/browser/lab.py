@@ -90,6 +90,12 @@ torch.manual_seed(0)
 attending = cl.AttentionExplorer(network=Network())
 attending"""
 
+KERNEL = """import torch
+torch.manual_seed(0)
+network = cl.networks.Cascade(refinements=2, hidden=8)
+kernel = cl.KernelExplorer(network.eval(), "hedgehog")
+kernel"""
+
 SKETCH = """import torch
 import torch.nn.functional as F
 
@@ -108,6 +114,7 @@ def write_notebooks(folder: Path) -> None:
     _write(folder / "window.ipynb", WINDOW)
     _write(folder / "film.ipynb", FILM)
     _write(folder / "attending.ipynb", ATTENDING)
+    _write(folder / "kernel.ipynb", KERNEL)
     _write(folder / "sketch.ipynb", SKETCH)
 
 
@@ -264,6 +271,12 @@ class GateInPage(CardInPage):
     """A gate explorer."""
 
     view = "gate-view"
+
+
+class KernelInPage(CardInPage):
+    """A kernel explorer."""
+
+    view = "kernel-photo"
 
 
 class SketchInPage(CardInPage):
