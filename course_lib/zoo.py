@@ -6,6 +6,7 @@ ready to use. The card beside each file says how it was trained and what it scor
 
 import hashlib
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,12 @@ def save(
 ) -> None:
     """Write half-precision weights and their card. Raises ``ZooError`` above 2.5 MB.
 
+    A running statistic that half precision cannot hold stays in float32.
     ``facts`` are the card's own entries: command, seed, device, minutes, data, scores.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.safetensors"
-    weights = {
-        key: value.detach().half().cpu().contiguous()
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
+    weights = _stored(network)
     for key, value in weights.items():
         if not value.isfinite().all():
             raise ZooError(f"{name}: {key} is not finite in half precision")
@@ -129,7 +127,27 @@ def save(
         Path(f"{target}.draft").replace(target)
 
 
+def rounded(network: nn.Module) -> nn.Module:
+    """A copy, on the CPU, with the values that :func:`save` would write."""
+    copy = deepcopy(network).cpu()
+    stored = {key: value.float() for key, value in _stored(network).items()}
+    copy.load_state_dict(stored | _counters(copy))
+    return copy
+
+
 _AGAIN = "Fetch the course's files again, or retrain: python3 course.py weights NAME"
+
+
+def _stored(network: nn.Module) -> dict[str, torch.Tensor]:
+    statistics = {name for name, _ in network.named_buffers()}
+    found = {}
+    for key, value in network.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        whole = value.detach().float().cpu().contiguous()
+        wide = key in statistics and not whole.half().isfinite().all()
+        found[key] = whole if wide else whole.half()
+    return found
 
 
 def _counters(network: nn.Module) -> dict[str, Any]:

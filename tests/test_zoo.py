@@ -175,6 +175,18 @@ def test_a_plan_names_the_convolution():
     assert json.loads(json.dumps(plan)) == plan  # building changed nothing in it
 
 
+def test_a_statistic_beyond_half_precision_stays_whole(folder: Path):
+    network = zoo.build(PLAN)
+    norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm.running_var[0], norm.running_mean[0] = 7.5e8, 0.1
+    zoo.save(network, "tiny", PLAN, {})
+    for other in (zoo.load("tiny"), zoo.rounded(network)):
+        found = next(m for m in other.modules() if isinstance(m, torch.nn.BatchNorm2d))
+        assert found.running_var[0] == 7.5e8
+        assert found.running_mean[0] == torch.tensor(0.1).half().float()
+    assert norm.running_mean[0] == torch.tensor(0.1)
+
+
 def test_the_shipped_limit_is_two_and_a_half_megabytes():
     assert zoo.MAX_BYTES == 2_500_000
 

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -262,7 +261,7 @@ def scores(network: torch.nn.Module) -> dict[str, Any]:
     On the evaluation photos at 128 px with ``holes.benchmark(128, per_cell=20)``; the
     composite is scored. A test takes the same numbers from the stored weights again.
     """
-    network = deepcopy(network).half().float().eval().cpu()  # as they will be stored
+    network = zoo.rounded(network).eval()
     table = evaluation.evaluate(
         {"network": network},
         photos.squares("evaluation", 128),
