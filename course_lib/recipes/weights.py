@@ -31,7 +31,7 @@ CASCADE = {  # with mask-aware filters .2 % more parameters than the plain U-Net
     "hidden": 24,
 }
 STATIC = {"narrow": [32, 48, 72, 104, 136], "mask_channels": None}  # as many again
-FEATURES_BUDGET = (Budget(500, 4, 128),)
+FEATURES_BUDGET = (Budget(300, 4, 128),)
 FEATURES_RATE = 2e-4  # published
 BOXES_BUDGET = (Budget(400, 12, 128),)
 
