@@ -134,6 +134,17 @@ LESSONS = {
             laptop=Budget(steps=100, batch=4, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
         ),
+        Lesson(
+            "07",
+            "dynamic_filtering",
+            "Mask-aware filters: one for every window",
+            "a layer that makes filters from the hole, decoders that refine each other",
+            minutes=97,
+            seconds=100,
+            ci=Budget(steps=4, batch=4, size=32),
+            laptop=Budget(steps=200, batch=4, size=64),
+            gpu=Budget(steps=4000, batch=32, size=128),
+        ),
     )
 }
 

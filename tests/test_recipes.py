@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from course_lib import holes, photos, recipes, sketch
-from course_lib.networks import CoarseToFine, UNet
+from course_lib.layers import MaskAwareDynamicConv2d
+from course_lib.networks import Cascade, CoarseToFine, UNet
 from course_lib.recipes import adversaries, runs
 from course_lib.recipes.weights import training_facts
 from course_lib.session import Budget
@@ -296,6 +297,39 @@ def test_frozen_parts_are_not_begun_anew():
     runs.train_fill(network, "half frozen", (Budget(1, 2, 16),), rate=1e-9)
     assert torch.equal(weights(network.coarse), before[0])
     assert not torch.allclose(weights(network.fine), before[1], atol=1e-3)
+
+
+def test_training_can_go_on_with_a_loss_of_its_own():
+    network = tiny()
+    before = [p.clone() for p in network.parameters()]
+
+    def loss(predictions: tuple[Tensor, ...], batch: runs.Batch) -> tuple[Tensor, ...]:
+        inside = predictions[-1].float().mean()
+        return 3 * inside, inside
+
+    history = runs.train_fill(
+        network, "on", (Budget(1, 2, 16),), rate=1e-9, loss=loss, anew=False
+    )
+    for now, begun in zip(network.parameters(), before, strict=True):
+        assert torch.allclose(now, begun, atol=1e-7)
+    (inside,) = history.losses["hole"]
+    assert history.losses["loss"] == [pytest.approx(3 * inside)]
+
+
+def test_a_training_begins_from_its_seed_alone_whatever_was_drawn_before():
+    """Transposed and mask-aware convolutions too."""
+    begun = []
+    for draw in (1, 2):
+        torch.manual_seed(draw)
+        network = Cascade((4, 6), (6, 8), (5, 3), mask_channels=3, hidden=4)
+        torch.manual_seed(0)
+        runs._initialise(network)
+        begun.append(weights(network))
+    assert torch.equal(*begun)
+    layer = network.filters[1]
+    assert isinstance(layer, MaskAwareDynamicConv2d)
+    fixed = layer.filter_conv.bias.std().item()
+    assert fixed == pytest.approx((4 * 9) ** -0.5, rel=0.2)  # not zeros
 
 
 def test_the_discounted_loss_weighs_each_picture_the_same():

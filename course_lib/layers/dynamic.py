@@ -1,7 +1,7 @@
 """Mask-aware dynamic filtering: for every window its own filter; lesson 07 builds it.
 
 Zhu et al. 2021, "Image inpainting by end-to-end cascaded refinement with mask
-awareness", section III-B. The filters are made from features of the mask alone.
+awareness". The filters are made from features of the mask alone.
 """
 
 from typing import Any, cast

@@ -1,6 +1,6 @@
 """Point-wise normalisation: scale and shift at each place, from a guide; lesson 07.
 
-Zhu et al. 2021 (MADF), section III-C; Park et al. 2019 (SPADE) with the features of
+Zhu et al. 2021 (MADF); Park et al. 2019 (SPADE) with the features of
 another decoder in place of a label map.
 """
 

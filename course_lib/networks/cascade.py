@@ -1,7 +1,7 @@
 """An encoder that filters by the mask, and decoders that refine one another; lesson 07.
 
 Zhu et al. 2021, "Image inpainting by end-to-end cascaded refinement with mask
-awareness" (MADF), section III.
+awareness" (MADF).
 """
 
 from collections.abc import Sequence

@@ -1,18 +1,21 @@
 """The title pictures of lessons and README: ``course.py weights figures``."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import evaluation, evidence, fills, holes, photos, pictures, sketch, zoo
-from course_lib.layers import ContextualAttention
+from course_lib.layers import ContextualAttention, MaskAwareDynamicConv2d
 from course_lib.losses import discount_weights
+from course_lib.networks import Cascade
 from course_lib.session import ASSETS, start
 from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 06, and of the README."""
+    """The title pictures of lessons 00 to 07, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -43,6 +46,9 @@ def figures() -> None:
     square = F.pad(torch.ones(1, 1, 48, 48), [40] * 4)
     palace = photos.square(photos.load("hawamahal"), 128)
     _figure("06_contextual_attention", _copied_and_rebuilt(palace, square), 1.0)
+    square = F.pad(torch.ones(1, 1, 52, 60), [34, 34, 50, 26])
+    memorial = photos.square(photos.load("lincolnmemorial"), 128)
+    _figure("07_dynamic_filtering", _made_filters(memorial, square), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -174,6 +180,41 @@ def _copied_and_rebuilt(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         "a rhinoceros": asks,
         "a hedgehog": answers,
         "one of the other": rebuilt / 4 + means[1],
+    }
+
+
+def _made_filters(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """Three windows, one of them wholly known, their filters, and what they lead to.
+
+    Of the channel whose filter changes most; as means over the colours, negative
+    numbers blue, positive ones brown.
+    """
+    network, valid = cast(Cascade, zoo.load("cascade")), 1 - hole
+    layer = cast(MaskAwareDynamicConv2d, network.filters[0])
+    places = ((12, 16), (25, 32), (40, 46))  # all known, the upper rim, the right rim
+    made = torch.cat([layer.kernels_at(valid, *place) for place in places])
+    channel = (made[1:] - made[:1]).square().sum((0, 2, 3, 4)).argmax()
+    colour = made[:, channel, :3].mean(1)
+    tiles = F.interpolate((colour / colour.abs().max())[:, None], scale_factor=6)
+    negative, positive = (
+        torch.tensor(ends).view(3, 1, 1) for ends in ((0.12, 0.33, 0.62), (0.6, 0.3, 0))
+    )
+    ends = torch.where(tiles < 0, negative, positive)
+    painted = torch.lerp(torch.full_like(ends, 0.96), ends, tiles.abs())
+    shelf = torch.ones_like(image)
+    field = pictures.hatched(image, hole)
+    for number, ((row, column), tile) in enumerate(zip(places, painted, strict=True)):
+        field = _framed(field, 2 * row - 2, 2 * column - 2, pictures.QUERY)
+        top = 43 * number
+        shelf[0, :, top : top + 42, 43:85] = tile
+    every = layer.filter_conv(F.relu(layer.mask_conv(valid)))[0]
+    alike = F.cosine_similarity(every, every[:, 12, 16, None, None], dim=0)
+    shade = (0.1 + 0.8 * (alike - alike.min()) / (1 - alike.min()))[None, None]
+    return {
+        "three windows": field,
+        "a filter for each": shelf,
+        "how like the first": F.interpolate(shade, scale_factor=2).expand_as(image),
+        "filled": composite(network(image, hole), image, hole),
     }
 
 
