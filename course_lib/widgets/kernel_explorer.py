@@ -1,5 +1,6 @@
 """The kernel explorer: which kernels a layer makes for a window (lesson 07)."""
 
+import math
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -371,7 +372,7 @@ class KernelExplorer(PixelExplorer):
             ((torch.arange(n) + stride // 2) // stride).clamp(max=count - 1)
             for n, count in zip(given.shape[-2:], cells.shape, strict=True)
         )
-        field = coloured(1 - cells[rows[:, None], columns][None, None])
+        field = coloured(unlike(cells)[rows[:, None], columns][None, None])
         over = dimmed(given) + TINT * (field - dimmed(given))
         columns_ = {
             f"{100 * shown['share']:.1f} % missing": hatched(given, self._hole),
@@ -486,6 +487,11 @@ def _visible(window: list[int], height: int, width: int) -> Box:
 def _rgb(colour: str) -> tuple[int, int, int]:
     red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
     return red, green, blue
+
+
+def unlike(cosine: Tensor) -> Tensor:
+    """How unlike two kernels are, by their angle: 0 the same, 1 from 90 degrees on."""
+    return cosine.clamp(0, 1).acos() / (math.pi / 2)
 
 
 def signed(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from lab import (
     DiscountInPage,
     ExplorerInPage,
     GateInPage,
+    KernelInPage,
     PainterInPage,
     ReadingInPage,
     SketchInPage,
@@ -1115,6 +1116,153 @@ def test_attention_over_features_and_the_card_fits(make_page, lab, screenshots):
     assert card.root.evaluate(overflow) <= 0
     card.root.screenshot(path=screenshots / "attention_narrow.png")
     assert page.problems == []
+
+
+# ---- the kernel explorer ----
+
+
+@pytest.fixture(scope="module")
+def kernel_page(make_page, lab):
+    page = make_page(1280, 1000)
+    open_notebook(page, lab, "kernel.ipynb")
+    assert run_all(page) == []
+    yield page
+    assert page.problems == []
+
+
+@pytest.fixture
+def kernel(kernel_page):
+    card = KernelInPage(kernel_page)
+    code = "_ = kernel.cut((45, 45, 38, 38)).look(1, 0, 0, channel='all').look()"
+    assert ask_kernel(kernel_page, code) == ""
+    wait = "({ dataset: d }) => d.row === '32' && d.level === '1' && "
+    wait += "d.box === '45 45 38 38' && d.channel === 'all' && d.answered === 'true'"
+    kernel_page.wait_for_function(wait, arg=card.root.element_handle())
+    card.part("film-hole").click()
+    return card
+
+
+KERNEL_ASKED = (
+    "print(*[kernel.shown[k] for k in ('level', 'row', 'column', 'channel')])"
+)
+
+
+def test_a_hole_is_dragged_under_a_window(kernel):
+    page = kernel.page
+    parts = ("tiles-here", "tiles-full", "similarity-view", "film-recovery")
+    before = {part: kernel.pixels(part) for part in parts}
+    facts = "s = kernel.shown; print(format(s['cosine'], '.3f'), s['known'])"
+    first = ask_kernel(page, facts)
+    known = kernel.part("window-read")
+    assert f"{kernel['cosine']} {known.inner_text().split()[0]}" == first
+    assert f"{float(kernel['cosine']):.2f} here" == kernel.part("cosine").inner_text()
+    ask_kernel(
+        page,
+        "calls, stages = [], kernel._network.stages\n"
+        "def counted(*pair):\n    calls.append(1)\n    return stages(*pair)\n"
+        "kernel._network.stages = counted",
+    )
+    x, y = kernel.at(0.5, 0.5)
+    page.mouse.move(x, y)
+    page.mouse.down()
+
+    def follow():
+        page.mouse.move(*kernel.at(0.5, 0.5 + 30 / 128), steps=12)
+
+    kernel.act(follow)
+    wait = "({ dataset: d }) => d.box === '75 45 38 38' && d.state === 'ready'"
+    page.wait_for_function(wait, arg=kernel.root.element_handle())
+    assert kernel["answered"] == "false"
+    assert ask_kernel(page, "print(len(calls))") == "0", "dragging asks the layer only"
+    assert ask_kernel(page, facts) != first
+    kernel.act(page.mouse.up)
+    assert kernel["answered"] == "true"
+    assert ask_kernel(page, "print(len(calls))") == "1"
+    assert ask_kernel(page, "print(*kernel.shown['box'])") == kernel["box"]
+    assert ask_kernel(page, KERNEL_ASKED) == "1 32 23 all", "the window stays"
+    page.mouse.move(0, 0)
+    for part in parts:
+        same = not changed(before[part], kernel.pixels(part)).any()
+        assert same == (part == "tiles-full"), part
+    told = "print(f\"L1 {kernel.shown['errors'][0]:.3f}\")"
+    assert ask_kernel(page, told) in kernel.part("film-recovery").inner_text()
+
+
+def test_windows_levels_and_channels_are_asked_by_hand_and_keys(kernel):
+    page, keys = kernel.page, kernel.page.keyboard
+    place = kernel.at(100.5 / 128, 20.5 / 128)
+    kernel.act(lambda: page.mouse.click(*place))
+    assert ask_kernel(page, KERNEL_ASKED) == "1 10 50 all"
+    kernel.act(lambda: keys.press("ArrowLeft"))
+    kernel.act(lambda: keys.press("ArrowDown"))
+    assert ask_kernel(page, KERNEL_ASKED) == "1 11 49 all"
+    kernel.act(lambda: keys.press("Shift+ArrowUp"))
+    assert kernel["box"] == "44 45 38 38"
+    kernel.act(lambda: keys.press("-"))
+    assert kernel["box"] == "45 46 36 36"
+    assert kernel["answered"] == "true"
+    place = kernel.at(0.01, 0.99, "similarity-view")
+    kernel.act(lambda: page.mouse.click(*place))
+    assert ask_kernel(page, KERNEL_ASKED) == "1 63 0 all"
+    cosine = f"cosine {float(kernel['cosine']):.2f}"
+    assert kernel.root.get_by_text(f"Row 63, column 0: {cosine}.").count()
+    assert int(kernel.part("window-outside").inner_text().split()[0]) > 0
+    kernel.act(lambda: keys.press("Home"))
+    assert kernel["row"] == "32"
+    kernel.act(lambda: kernel.part("level-3").check())
+    assert ask_kernel(page, KERNEL_ASKED) == "3 8 6 all"
+    kernel.act(lambda: kernel.part("similarity-view").press("ArrowRight"))
+    assert kernel["column"] == "7"
+    kernel.act(lambda: kernel.part("tiles-here").get_by_test_id("tile-4").click())
+    assert kernel["channel"] == "4" == kernel.part("channel").input_value()
+    kernel.act(lambda: kernel.part("level-1").check())
+    kernel.act(lambda: kernel.part("channel").select_option("2"))
+    names = kernel.part("tiles-here").locator("span").all_inner_texts()
+    assert names == ["red", "green", "blue", "valid"]
+    red = kernel.part("tiles-full").get_by_test_id("tile-0").locator("canvas")
+    box = red.bounding_box()
+    page.mouse.move(
+        box["x"] + 5.5 / 7 * box["width"], box["y"] + 1.5 / 7 * box["height"]
+    )
+    two = "[float(k[2, 0, 1, 5]) for k in (kernel.kernels, kernel.full_kernels)]"
+    told = "print('red, row 1, column 5: {:+.3f} here, {:+.3f} where nothing is '"
+    told += f"'missing'.format(*{two}).replace('-', '\u2212'))"
+    assert kernel.part("weight").inner_text() == ask_kernel(page, told)
+
+
+def test_answers_are_shown_and_the_kernel_card_fits(kernel, screenshots):
+    page, photo = kernel.page, kernel.pixels("kernel-photo")
+    kernel.part("film-refinement-2").click()
+    assert changed(photo, kernel.pixels("kernel-photo")).any()
+    assert kernel.root.get_by_text("Photo: refinement 2").is_visible()
+    kernel.part("show").focus()
+    page.keyboard.press("Home")
+    assert not changed(photo, kernel.pixels("kernel-photo"))[40:-40, 40:-40].any()
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    for level in (1, 4):
+        kernel.act(lambda level=level: kernel.part(f"level-{level}").click())
+        for name in ("Dark", "Light"):
+            theme(page, name)
+            kernel.pixels("kernel-photo")
+            shot = screenshots / f"kernel_{level}_{name.lower()}.png"
+            kernel.root.screenshot(path=shot)
+        assert kernel.root.evaluate(overflow) <= 0
+        assert kernel.root.bounding_box()["height"] <= 830
+    kernel.act(lambda: kernel.part("level-1").check())
+    kernel.act(lambda: kernel.part("channel").select_option("2"))
+    kernel.root.screenshot(path=screenshots / "kernel_one.png")
+    view = kernel.part("similarity-view").element_handle()
+    points = [[0.3 + 0.02 * k, 0.62 - 0.026 * k] for k in range(12)]
+    took = page.evaluate(ANSWERED, [kernel.root.element_handle(), view, points])
+    print(
+        f"click to facts: median {np.median(took):.0f} ms, longest {max(took):.0f} ms"
+    )
+    assert np.median(took) < 1000
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 2600})
+    kernel.pixels("kernel-photo")
+    assert kernel.root.evaluate(overflow) <= 0
+    kernel.root.screenshot(path=screenshots / "kernel_narrow.png")
 
 
 # ---- lessons ----

@@ -25,6 +25,9 @@ function signedColour(value) {
   return [...NEUTRAL.map((c, k) => c + share * (end[k] - c)), 255];
 }
 
+/** How unlike two kernels are, by their angle: 0 the same, 1 at a right angle or more. */
+const unlike = (cosine) => Math.acos(clip(cosine, 0, 1)) / (Math.PI / 2);
+
 /** The window of a level whose middle is nearest to a pixel. */
 const nearest = (pixel, { stride }, count) =>
   clip(Math.floor((pixel + Math.floor(stride / 2)) / stride), 0, count - 1);
@@ -214,6 +217,7 @@ class KernelExplorer extends PixelExplorer {
     const part = (testid) => element("span", { class: "iw-part", "data-testid": testid });
     this.missing = part("missing");
     this.cosine = part("cosine");
+    this.size = element("span", {});
     this.counts = div("iw-counts");
     this.facts = element("dl", { class: "iw-facts" });
     this.caption = element("span", {});
@@ -232,6 +236,7 @@ class KernelExplorer extends PixelExplorer {
     const photo = column(
       [this.caption, this.missing],
       this.photo.canvas,
+      div("iw-cap", this.size),
       div("iw-in-window", this.patch, this.counts),
     );
     const kernels = column(
@@ -245,7 +250,7 @@ class KernelExplorer extends PixelExplorer {
     const ramp = Array.from({ length: 12 }, (_, k) => `rgb(${this.rgb(1 - k / 11)})`);
     const scale = div("iw-ramp");
     scale.style.background = `linear-gradient(90deg, ${ramp})`;
-    const ticks = ["0: unlike", "0.5", "1: the same"].map((text) => element("span", {}, text));
+    const ticks = ["cosine 0: unlike", "0.5", "0.87", "1: the same"].map((text) => element("span", {}, text));
     const likeness = column(
       ["How alike the two are", this.cosine],
       this.map.canvas,
@@ -330,7 +335,7 @@ class KernelExplorer extends PixelExplorer {
     const { width, height } = this;
     return paintedCanvas(width, height, (i) => {
       const value = this.cosineAt(Math.floor(i / width), i % width);
-      return [...this.rgb(1 - value), 255];
+      return [...this.rgb(unlike(value)), 255];
     });
   }
 
@@ -375,11 +380,11 @@ class KernelExplorer extends PixelExplorer {
     const [x, y] = pointOf(event, this.map.canvas, this.width, this.height);
     const value = this.cosineAt(Math.floor(y), Math.floor(x));
     const place = [nearest(y, this.now, this.now.size[0]), nearest(x, this.now, this.now.size[1])];
-    this.nearby.textContent = `Window at row ${place[0]}, column ${place[1]}: cosine ${two(value)}.`;
+    this.nearby.textContent = `Row ${place[0]}, column ${place[1]}: cosine ${two(value)}.`;
   }
 
   tellMap() {
-    this.nearby.textContent = "Cosine of the two kernels, at every window. Point at one to read it.";
+    this.nearby.textContent = "Point at a window to read its cosine.";
   }
 
   /** What is missing in the window: all that its kernels are made from. */
@@ -431,11 +436,11 @@ class KernelExplorer extends PixelExplorer {
       made.dataset.testid = `window-${name}`;
       return made;
     };
+    this.size.textContent = `In the window: ${grid2([now.side, now.side])} px`;
     this.counts.replaceChildren(
-      element("b", {}, `Window: ${grid2([now.side, now.side])} px`),
       part("read", shown.known, "known"),
       part("glass", shown.missing, "missing"),
-      part("outside", shown.beyond, "beyond border"),
+      part("outside", shown.beyond, "beyond the border"),
     );
   }
 
@@ -531,7 +536,7 @@ class KernelExplorer extends PixelExplorer {
 
 const grid2 = ([height, width]) => `${height} × ${width}`;
 
-/** Lines between the pixels of a small window; beyond the border they are dashed. */
+/** Lines between the pixels of a small window, and signs beyond the border. */
 function drawCells(pen, side, state) {
   const cell = pen.canvas.width / side;
   const line = pen.canvas.width / 120;
@@ -550,24 +555,35 @@ function drawCells(pen, side, state) {
   drawBeyond(pen, side, state, cell);
 }
 
-/** What lies beyond the border: open, with a cross of what is wrong over it. */
+/** What lies beyond the border: pale, with crosses where there is room for them. */
 function drawBeyond(pen, side, state, cell) {
   pen.fillStyle = `rgba(${WRONG}, 0.28)`;
+  pen.strokeStyle = `rgb(${WRONG})`;
+  pen.lineWidth = pen.canvas.width / 80;
+  pen.beginPath();
   state.forEach((value, i) => {
     if (value !== 2) return;
-    pen.fillRect((i % side) * cell, Math.floor(i / side) * cell, cell, cell);
+    const [x, y] = [(i % side) * cell, Math.floor(i / side) * cell];
+    pen.fillRect(x, y, cell, cell);
+    if (side > 15) return;
+    const [near, far] = [0.3 * cell, 0.7 * cell];
+    pen.moveTo(x + near, y + near);
+    pen.lineTo(x + far, y + far);
+    pen.moveTo(x + far, y + near);
+    pen.lineTo(x + near, y + far);
   });
+  pen.stroke();
 }
 
 function kernelSentence(shown) {
   const { level, row, column: across, known, missing, beyond, cosine, ratio } = shown;
   const total = known + missing + beyond;
-  const outside = beyond ? `, ${beyond} lie beyond the border` : "";
+  const outside = beyond ? `, ${beyond} beyond the border` : "";
   return (
-    `Level ${level}, row ${row}, column ${across}: ${known} of the ${total} pixels of its ` +
-    `window are known${outside}. Beside the kernels of a window that knows everything, ` +
-    `its kernels have cosine ${two(cosine)} and are ${two(ratio)} times as long; ` +
-    `${shown.active} of ${shown.features} mask features are above 0.`
+    `Level ${level}, row ${row}, column ${across}: ${known} of ${total} pixels known` +
+    `${outside}. Beside the kernels of a window that knows everything: cosine ` +
+    `${two(cosine)}, ${two(ratio)} times as long. ${shown.active} of ${shown.features} ` +
+    "mask features above 0."
   );
 }
 
