@@ -128,7 +128,7 @@ LESSONS = {
             "contextual_attention",
             "Contextual attention: copy from what is known",
             "a layer that copies, where it looks, critics with a bounded slope",
-            minutes=100,
+            minutes=110,
             seconds=120,
             ci=Budget(steps=4, batch=4, size=32),
             laptop=Budget(steps=100, batch=4, size=64),

@@ -27,7 +27,8 @@ def best_match(
     the background. The patch of a place (row, column) is 3 x 3, around it, in all
     channels, and 0 outside the map. Compares the query's patch at ``place`` with each
     background patch in which nothing is missing (outside the map nothing is) by the
-    cosine of the angle between them, which is 0 for a patch of zeros.
+    cosine of the angle between them, which is 0 for a patch of zeros. Under the hole
+    there may be NaN.
 
     Returns [0] the (row, column) of the largest cosine, two ints, of equal ones the
     first row by row, and [1] the cosine, a float. If there is nothing to compare with,
