@@ -250,11 +250,11 @@ class KernelExplorer extends PixelExplorer {
     const ramp = Array.from({ length: 12 }, (_, k) => `rgb(${this.rgb(1 - k / 11)})`);
     const scale = div("iw-ramp");
     scale.style.background = `linear-gradient(90deg, ${ramp})`;
-    const ticks = ["cosine 0: unlike", "0.5", "0.87", "1: the same"].map((text) => element("span", {}, text));
+    const ticks = ["0: unlike", "0.5", "0.87", "1: same"].map((text) => element("span", {}, text));
     const likeness = column(
       ["How alike the two are", this.cosine],
       this.map.canvas,
-      div("iw-scale-of", scale, div("iw-ticks", ...ticks)),
+      div("iw-scale-of", scale, div("iw-ticks iw-angles", ...ticks)),
       this.nearby,
       this.facts,
     );
@@ -440,7 +440,7 @@ class KernelExplorer extends PixelExplorer {
     this.counts.replaceChildren(
       part("read", shown.known, "known"),
       part("glass", shown.missing, "missing"),
-      part("outside", shown.beyond, "beyond the border"),
+      part("outside", shown.beyond, "outside"),
     );
   }
 
