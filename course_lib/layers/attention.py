@@ -81,7 +81,8 @@ class ContextualAttention(nn.Module):
         NaN in ``query`` makes NaN of what is computed from it, and only of that.
         Computed in float32 under autocast; gradients have no gradients of their own.
         Raises ``ContractError`` when the sides are no multiples of ``rate``, the shapes
-        do not belong together or, in evaluation mode, the hole is not 0 and 1.
+        do not belong together, the tensors are on different devices or, in evaluation
+        mode, the hole is not 0 and 1.
         """
         _check_maps(query, background, hole, self.rate, values=not self.training)
         with torch.autocast(query.device.type, enabled=False):
@@ -282,6 +283,11 @@ def _check_maps(
         raise ContractError(
             f"query is {query.dtype} and background {background.dtype}, expected the "
             "same type of float: convert one with .to()"
+        )
+    if not query.device == background.device == hole.device:
+        raise ContractError(
+            f"query is on {query.device}, background on {background.device} and hole "
+            f"on {hole.device}: move them to one with .to()"
         )
     if values:  # reading them would make a GPU wait in every step of a training
         check_hole(hole)

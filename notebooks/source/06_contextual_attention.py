@@ -619,7 +619,7 @@ cl.claim("but so is nine times the scale without, within 0.3 bits", alike)
 
 # %%
 def convs(*how):
-    """Convolutions (into, out, side, stride, padding, gap), an ELU behind each."""
+    """Convolutions (into, out, side, stride, padding, dilation), an ELU behind each."""
     return [part for one in how for part in (torch.nn.Conv2d(*one), torch.nn.ELU())]
 
 
@@ -632,8 +632,8 @@ class Fine(torch.nn.Module):
         deep, self.copying = 2 * width, None
         halved = (4, width, 5, 1, 2), (width, deep, 3, 2, 1)
         self.down = torch.nn.Sequential(*convs(*halved, (deep, deep, 3, 1, 1)))
-        gaps = ((deep, deep, 3, 1, gap, gap) for gap in (2, 4))
-        self.far = torch.nn.Sequential(*convs(*gaps))
+        dilated = ((deep, deep, 3, 1, k, k) for k in (2, 4))
+        self.far = torch.nn.Sequential(*convs(*dilated))
         if attends:
             self.copying = torch.nn.Sequential(*convs(*halved), torch.nn.ReLU())
             self.attention = cl.layers.ContextualAttention(rate=1)
@@ -697,13 +697,13 @@ found, makers = {}, {"textures": lambda *how: repeated(8, *how), "smooth": smoot
 for task, make in makers.items():
     draw = run.generator(task)
     images = make(draw, 512, 32), make(draw, 64, 32)
-    gaps = [cl.holes.rectangles(len(x), 32, draw, side=(0.3, 0.5)) for x in images]
-    found[task, "as given"] = both_errors(blurred(images[1], 7), images[1], gaps[1])
+    holes = [cl.holes.rectangles(len(x), 32, draw, side=(0.3, 0.5)) for x in images]
+    found[task, "as given"] = both_errors(blurred(images[1], 7), images[1], holes[1])
     for arm, seed in product(arms, range(3)):
-        network = trained(arm, seed, images[0], gaps[0])
+        network = trained(arm, seed, images[0], holes[0])
         with torch.no_grad():
-            answer = network(given(arm, images[1], gaps[1]), gaps[1])
-        found[task, arm, seed] = both_errors(answer, images[1], gaps[1])
+            answer = network(given(arm, images[1], holes[1]), holes[1])
+        found[task, arm, seed] = both_errors(answer, images[1], holes[1])
         error, steps = found[task, arm, seed]
         print(f"{task}, {arm}, seed {seed}: hole L1 {error:.3f}, steps {steps:.0%}")
 
@@ -778,16 +778,12 @@ cl.claim("lesson 05's has the better PSNR", psnrs["lesson 05"] > psnrs["copies"]
 # %% tags=["nbval-ignore-output"]
 from time import perf_counter
 
-some = (
-    cl.photos.squares("evaluation", 128)[:2],
-    wide[:, :, ::2, ::2].expand(2, -1, -1, -1),
-)
 learning = {k: cl.zoo.load(name) for k, name in names.items()}
 took = {kind: [] for kind in learning}
 for _, (kind, network) in product(range(3), learning.items()):
-    network.fine.requires_grad_()
+    network.fine.requires_grad_()  # as it was trained: the coarse stage is frozen
     began = perf_counter()
-    network.stages(*some)[1].mean().backward()
+    network.stages(photo, hole)[1].mean().backward()
     took[kind].append(perf_counter() - began)
 slower = min(took["copies"]) / min(took["invents"])
 print(f"a step, there and back, of copies takes {slower:.1f} times as long")

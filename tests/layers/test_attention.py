@@ -512,6 +512,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict, words: str):
         (lambda q, b, hole: (q, b, hole[:1]), "a hole for each sample"),
         (lambda q, b, hole: (q, b, hole[..., ::2, ::2]), "holes.resize"),
         (lambda q, b, hole: (q, b, 0.5 * hole), "only 0"),
+        (lambda q, b, hole: (q, b, hole.to("meta")), "hole on meta"),
         (lambda q, b, hole: (q, b, hole[:, 0]), "expected \\(N, 1, H, W\\)"),
     ],
 )
