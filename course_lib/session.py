@@ -142,7 +142,7 @@ LESSONS = {
             minutes=97,
             seconds=100,
             ci=Budget(steps=4, batch=4, size=32),
-            laptop=Budget(steps=200, batch=4, size=64),
+            laptop=Budget(steps=100, batch=4, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
         ),
     )
