@@ -12,6 +12,7 @@ from course_lib.layers.partial import PartialConv2d, PartialConv3d
 from course_lib.layers.parts import Parts, carried, pairs, promises, together
 from course_lib.layers.plain import PlainConv2d
 from course_lib.layers.pointwise_norm import PointwiseNorm
+from course_lib.layers.sampling import deform_conv2d
 
 __all__ = [
     "ContextualAttention",
@@ -25,6 +26,7 @@ __all__ = [
     "PlainConv2d",
     "PointwiseNorm",
     "carried",
+    "deform_conv2d",
     "pairs",
     "promises",
     "together",
