@@ -154,6 +154,7 @@ class KernelExplorer extends PixelExplorer {
     this.given = kept(rgbCanvas);
     this.truth = kept(rgbCanvas);
     this.ground = kept(dimmedCanvas);
+    this.pointed = this.weightAt = null; // what the pointer is at
     this.stage = 0; // what the photo shows: its hole, or the answer of a decoder
     this.makeControls();
     this.makeViews();
@@ -192,8 +193,8 @@ class KernelExplorer extends PixelExplorer {
     const what = "How like the kernel of a known window each window's kernel is.";
     const home = "the edge of the hole";
     this.map = this.view("similarity-view", what, home, windowed(PixelCanvas));
-    this.map.canvas.addEventListener("pointermove", (event) => this.readMap(event));
-    this.map.canvas.addEventListener("pointerleave", () => this.tellMap());
+    this.map.canvas.addEventListener("pointermove", (event) => this.pointAt(event));
+    this.map.canvas.addEventListener("pointerleave", () => this.pointAt(null));
     this.patch = element("canvas", { class: "iw-patch-view", role: "img" });
     this.filmPlace = div("iw-film-place");
   }
@@ -358,11 +359,13 @@ class KernelExplorer extends PixelExplorer {
     this.what.textContent = all
       ? `Kernels made here, ${names.length} outputs`
       : `Kernel made here, output ${shown.channel}`;
-    this.readWeight(null);
+    this.readWeight(this.weightAt);
   }
 
+  /** A weight of both kernels; `point` is its tile, row and column. */
   readWeight(point) {
-    if (!point) {
+    this.weightAt = point;
+    if (!point || point[0] >= this.names.length || point[1] >= this.now.kernel) {
       const all = this.shown.channel === "all";
       this.weight.textContent = all
         ? `A tile is the mean over ${this.now.inputs.length} inputs. ${POINT_AT}`
@@ -376,15 +379,20 @@ class KernelExplorer extends PixelExplorer {
     this.weight.textContent = `${this.names[tile]}, row ${row}, column ${column_}: ${here} here, ${full} where nothing is missing`;
   }
 
-  readMap(event) {
-    const [x, y] = pointOf(event, this.map.canvas, this.width, this.height);
-    const value = this.cosineAt(Math.floor(y), Math.floor(x));
-    const place = [nearest(y, this.now, this.now.size[0]), nearest(x, this.now, this.now.size[1])];
-    this.nearby.textContent = `Row ${place[0]}, column ${place[1]}: cosine ${two(value)}.`;
+  pointAt(event) {
+    this.pointed = event && pointOf(event, this.map.canvas, this.width, this.height);
+    this.tellMap();
   }
 
+  /** The cosine of the window that is pointed at. */
   tellMap() {
     this.nearby.textContent = "Point at a window to read its cosine.";
+    if (!this.pointed) return;
+    const [x, y] = this.pointed;
+    const [tall, wide] = this.now.size;
+    const [row, across] = [nearest(y, this.now, tall), nearest(x, this.now, wide)];
+    const cosine = two(this.cosineAt(Math.floor(y), Math.floor(x)));
+    this.nearby.textContent = `Row ${row}, column ${across}: cosine ${cosine}.`;
   }
 
   /** What is missing in the window: all that its kernels are made from. */
