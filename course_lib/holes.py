@@ -395,6 +395,26 @@ def distance(hole: Tensor) -> Tensor:
     return torch.from_numpy(found).to(hole.device, _exact_dtype(hole.device))
 
 
+def nearest(hole: Tensor) -> Tensor:
+    """The row and column of the known pixel nearest to each pixel: ``(N, 2, H, W)``.
+
+    Whole numbers (int64) on the hole's device. A known pixel is its own nearest; of
+    several at the same distance one is taken, always the same. In a sample without a
+    known pixel each is its own. Computed by SciPy on the CPU, as ``distance`` is.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    missing = hole.detach().cpu().numpy()[:, 0] != 0
+    found = np.empty((len(missing), 2, *missing.shape[1:]), dtype=np.int64)
+    found[:] = np.indices(missing.shape[1:])
+    for places, sample in zip(found, missing, strict=True):
+        if sample.any() and not sample.all():
+            places[:] = distance_transform_edt(
+                sample, return_distances=False, return_indices=True
+            )
+    return torch.from_numpy(found).to(hole.device)
+
+
 def _exact_dtype(device: torch.device) -> torch.dtype:
     """The longest floats of a device.
 

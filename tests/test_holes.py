@@ -474,6 +474,26 @@ def test_distance_without_a_hole_is_zero_and_without_a_known_pixel_infinite():
     assert holes.distance(hole)[1].isinf().all()
 
 
+def test_nearest_leads_to_a_known_pixel_at_that_distance():
+    hole = random_hole(3, 8, 11)
+    hole[2] = 1
+    hole[2, 0, 3, 4] = 0
+    found = holes.nearest(hole)
+    assert found.dtype == torch.int64
+    here = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(11), indexing="ij"))
+    away = (found - here).double().square().sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(away, brute_distance(hole), rtol=0, atol=1e-12)
+    for sample, (rows, columns) in zip(hole[:, 0], found, strict=True):
+        assert (sample[rows, columns] == 0).all()
+
+
+def test_without_a_hole_or_a_known_pixel_each_is_its_own_nearest():
+    hole = torch.stack([torch.zeros(1, 4, 5), torch.ones(1, 4, 5)])
+    here = torch.stack(torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij"))
+    assert torch.equal(holes.nearest(hole), here.expand(2, -1, -1, -1))
+    assert holes.nearest(hole[:0]).shape == (0, 2, 4, 5)
+
+
 def test_float32_keeps_all_distances_apart_where_there_is_nothing_longer():
     assert holes._exact_dtype(torch.device("mps")) == torch.float32
     assert holes._exact_dtype(torch.device("cuda")) == torch.float64
