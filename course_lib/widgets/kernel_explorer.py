@@ -441,7 +441,7 @@ class KernelExplorer(PixelExplorer):
             f"{shown['ratio']:.2f} times as long",
             f"{shown['active']} of {shown['features']} mask features above 0",
             f"weights: blue -, brown +, up to {shown['limit']:.2f}",
-            "map: dark 1, bright 0; answers: L1 of the hole",
+            "map: cosine 1 dark, 0 bright; answers: L1",
         ]
         paper = Image.new("RGB", (300, 20 + 18 * len(lines)), "white")
         draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)

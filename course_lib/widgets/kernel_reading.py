@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from course_lib.layers import MaskAwareDynamicConv2d
 from course_lib.networks import Cascade
 from course_lib.widgets.base import WidgetError
+from course_lib.widgets.pixel_explorer import Box
 
-Box = tuple[int, int, int, int]  # top, left, height, width
 GIVEN = ("red", "green", "blue", "valid")  # what the first level reads
 ALL = "all"
 

@@ -87,9 +87,10 @@ class KernelPhoto extends windowed(PhotoCanvas) {
 
 /** Kernels as tiles, each a picture of its weights; `onPoint` reads one of them. */
 class KernelTiles {
-  constructor(testid, { onPick, onPoint }) {
+  constructor(testid, label, { onPick, onPoint }) {
     Object.assign(this, { onPick, onPoint });
-    this.row = element("div", { class: "iw-kernels", "data-testid": testid });
+    const named = { role: "group", "aria-label": label, "data-testid": testid };
+    this.row = element("div", { class: "iw-kernels", ...named });
     this.row.addEventListener("pointerleave", () => onPoint(null));
   }
 
@@ -125,7 +126,8 @@ class KernelTiles {
     const canvas = element("canvas", { width: side, height: side });
     const pen = canvas.getContext("2d");
     const attributes = { class: "iw-kernel", "data-testid": `tile-${k}` };
-    const pick = { type: "button", onclick: () => this.onPick(k) };
+    // The list of outputs is the keyboard's way: 32 tiles would be 32 stops.
+    const pick = { type: "button", tabindex: "-1", onclick: () => this.onPick(k) };
     const box = element(
       picks ? "button" : "div",
       picks ? { ...attributes, ...pick } : { ...attributes, role: "img" },
@@ -204,8 +206,8 @@ class KernelExplorer extends PixelExplorer {
       onPick: (channel) => this.ask("channel", { channel }),
       onPoint: (point) => this.readWeight(point),
     };
-    this.here = new KernelTiles("tiles-here", calls);
-    this.full = new KernelTiles("tiles-full", calls);
+    this.here = new KernelTiles("tiles-here", "kernels made here", calls);
+    this.full = new KernelTiles("tiles-full", "kernels where nothing is missing", calls);
     this.weight = div("iw-hint iw-read");
     this.weight.dataset.testid = "weight";
     const ramp = `rgb(${MINUS}), rgb(${NEUTRAL}), rgb(${PLUS})`;
@@ -230,7 +232,7 @@ class KernelExplorer extends PixelExplorer {
     const field = (name, ...parts) => element("label", { class: "iw-field" }, name, ...parts);
     const controls = div(
       "iw-row",
-      div("iw-field", "Level", this.levels.row, this.about),
+      div("iw-field iw-level", "Level", this.levels.row, this.about),
       field("Kernels of", this.channel),
     );
     controls.lastChild.classList.add("iw-end");
