@@ -6,6 +6,7 @@ skip_valid))``. So one network hosts them all.
 """
 
 from course_lib.layers.attention import ContextualAttention
+from course_lib.layers.deformable import DeformableSampling2d
 from course_lib.layers.dynamic import MaskAwareDynamicConv2d
 from course_lib.layers.gated import GatedConv2d, GatedConv3d, GatedUpConv2d
 from course_lib.layers.partial import PartialConv2d, PartialConv3d
@@ -13,9 +14,15 @@ from course_lib.layers.parts import Parts, carried, pairs, promises, together
 from course_lib.layers.plain import PlainConv2d
 from course_lib.layers.pointwise_norm import PointwiseNorm
 from course_lib.layers.sampling import deform_conv2d
+from course_lib.layers.sampling_training import (
+    parameter_groups,
+    sampling_losses,
+    weighed,
+)
 
 __all__ = [
     "ContextualAttention",
+    "DeformableSampling2d",
     "GatedConv2d",
     "GatedConv3d",
     "GatedUpConv2d",
@@ -28,6 +35,9 @@ __all__ = [
     "carried",
     "deform_conv2d",
     "pairs",
+    "parameter_groups",
     "promises",
+    "sampling_losses",
     "together",
+    "weighed",
 ]

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib.holes import nearest
 from course_lib.tensors import ContractError
 
 Pair = tuple[int, int]
+Geometry = tuple[Pair, Pair, Pair, Pair]  # kernel, stride, padding, dilation
 
 
 def deform_conv2d(
@@ -43,6 +45,46 @@ def deform_conv2d(
     _check(offsets, modulation, len(x), prod(kernel), output_size(*shape))
     positions = tap_positions(*shape) + by_tap(offsets)
     return weighted(read(x, positions), weight, bias, modulation)
+
+
+def faster(
+    x: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    modulation: Tensor | None,
+) -> Tensor:
+    """The same without bias, by the form that is faster where ``x`` is.
+
+    On a CPU ours, six times faster there and back than torchvision's operator
+    (``benchmarks/deformable.py``); on CUDA that operator, which is written for it.
+    """
+    geometry = (stride, padding, dilation)
+    if not x.is_cuda:
+        return deform_conv2d(x, offsets, weight, None, *geometry, modulation)
+    return torchvisions(x, offsets, weight, *geometry, modulation)
+
+
+def torchvisions(
+    x: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    modulation: Tensor | None,
+) -> Tensor:
+    """torchvision's operator, in the precision of positions, as ours reads."""
+    from torchvision.ops import deform_conv2d as operator
+
+    precise = exact(x)
+    given = [value.to(precise) for value in (x, offsets, weight)]
+    mask = None if modulation is None else modulation.to(precise)
+    with torch.autocast(x.device.type, enabled=False):
+        y = operator(*given, None, stride, padding, dilation, mask)
+    return y.to(weight.dtype)
 
 
 def tap_positions(
@@ -107,6 +149,59 @@ def weighted(
         reads = reads * modulation[:, None].to(reads.dtype)
     matrix = weight.flatten(1)[:, :, None, None]
     return F.conv2d(reads.flatten(1, 2).to(weight.dtype), matrix, bias)
+
+
+def padded(values: Tensor, geometry: Geometry, outside: float) -> Tensor:
+    """``values (N, C, H, W)`` with the padding of a convolution around them."""
+    rows, columns = geometry[2]
+    return F.pad(values, (columns, columns, rows, rows), value=outside)
+
+
+def windows(values: Tensor, geometry: Geometry) -> Tensor:
+    """What each tap finds where it is not moved: ``(N, n, C, H', W')``.
+
+    ``values`` are padded already.
+    """
+    size, step, _, gap = geometry
+    for axis in (0, 1):
+        span = gap[axis] * (size[axis] - 1) + 1
+        values = values.unfold(2 + axis, span, step[axis])[..., :: gap[axis]]
+    return values.permute(0, 4, 5, 1, 2, 3).flatten(1, 2)
+
+
+@torch.no_grad()
+def ways(share: Tensor, known_from: float, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """What is unknown, and from each place the step to the nearest known one.
+
+    ``share (N, 1, H, W)`` is validity; known is what reaches ``known_from``, or in a
+    sample without that its highest. Returns ``(N, 1, .., ..)`` and ``(N, 2, .., ..)``
+    of the padded picture; outside is unknown.
+    """
+    most = share.amax((1, 2, 3), keepdim=True).clamp(max=known_from)
+    unknown = ((share < most) | (share == 0)).to(share.dtype)
+    hole = padded(unknown, geometry, 1.0)
+    rows, columns = (torch.arange(n, device=hole.device) for n in hole.shape[2:])
+    here = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    return hole, (nearest(hole) - here).to(share.dtype)
+
+
+def known_features(found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """All features, 0 where nothing is known, else times how much is."""
+    each = [
+        torch.where(valid > 0, x, 0) * valid.detach().to(x.dtype) for x, valid in found
+    ]
+    return each[0] if len(each) == 1 else torch.cat(each, 1)
+
+
+def known_share(found: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Validity of all channels together, their mean: ``(N, 1, H, W)``, exact."""
+    precise = exact(found[0][0])
+    each = [
+        valid.detach().to(precise).sum(1, keepdim=True) * (x.shape[1] // valid.shape[1])
+        for x, valid in found
+    ]
+    channels = sum(x.shape[1] for x, _ in found)
+    return torch.stack(each).sum(0) / channels
 
 
 def by_tap(offsets: Tensor) -> Tensor:

@@ -12,12 +12,19 @@ import torch
 from torch import Tensor
 from unets import pair, small
 
-from course_lib.layers import GatedConv2d, PartialConv2d, PlainConv2d, promises
+from course_lib.layers import (
+    DeformableSampling2d,
+    GatedConv2d,
+    PartialConv2d,
+    PlainConv2d,
+    promises,
+)
 
 CONVOLUTIONS = [
     PlainConv2d,
     PartialConv2d,
     GatedConv2d,
+    DeformableSampling2d,
 ]
 every_unet = pytest.mark.parametrize("conv", CONVOLUTIONS)
 both_modes = pytest.mark.parametrize("training", [True, False])
