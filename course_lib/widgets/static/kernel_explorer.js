@@ -271,8 +271,8 @@ class KernelExplorer extends PixelExplorer {
   cascade() {
     const hint = div(
       "iw-hint",
-      "The first decoder recovers the hole, each further one refines it. L1: mean error " +
-        "in the hole, 0 is perfect. Choose one to see it in the photo above.",
+      "The first decoder recovers the hole, each further one works it over. L1: mean " +
+        "error in the hole, 0 is perfect. Choose one to see it in the photo above.",
     );
     const answers = column("What the whole network fills in", this.filmPlace);
     return div("iw-cascade", answers, hint);
@@ -357,7 +357,7 @@ class KernelExplorer extends PixelExplorer {
     this.full.show(this.values[1], names, shown.limit, all);
     this.names = names;
     const limit = shown.limit.toFixed(2);
-    this.ends.forEach((end, k) => (end.textContent = [`−${limit}`, "0", `+${limit}`][k]));
+    this.ends.forEach((end, k) => (end.textContent = [`≤ −${limit}`, "0", `≥ +${limit}`][k]));
     this.what.textContent = all
       ? `Kernels made here, ${names.length} outputs`
       : `Kernel made here, output ${shown.channel}`;
