@@ -231,4 +231,4 @@ def _framed(image: Tensor, top: int, left: int, colour: str) -> Tensor:
 def _figure(name: str, columns: dict[str, Tensor], scale: float) -> None:
     drawn = pictures.grid(columns, scale=scale).pixels
     path = ASSETS / "figures" / f"{name}.png"
-    path.write_bytes(pictures.png(drawn, limit=150_000))
+    path.write_bytes(pictures.png(drawn, limit=170_000))
