@@ -136,17 +136,18 @@ class DeformableSampling2d(nn.Conv2d):
         return y, known.to(found[0][1].dtype)
 
     def _new_head(self) -> nn.Conv2d:
-        """One convolution of the same window; its zeros leave the layer undeformed."""
+        """One convolution, at most 3 x 3; its zeros leave the layer undeformed.
+
+        A head as wide as a 7 x 7 window would have more weights than the layer.
+        """
+        shape = [_narrowed(*each) for each in zip(*self.geometry, strict=True)]
         inputs = self.in_channels + 1 + 5 * self.sees_way
-        head = cast(
-            nn.Conv2d,
-            nn.utils.skip_init(  # draws nothing: other weights stay as without a head
-                nn.Conv2d, inputs, sum(self.parts), *self.geometry
-            ),
+        head = nn.utils.skip_init(  # draws nothing: other weights as without a head
+            nn.Conv2d, inputs, sum(self.parts), *zip(*shape, strict=True)
         )
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(cast(Tensor, head.bias))
-        return head
+        for parameter in head.parameters():
+            nn.init.zeros_(parameter)
+        return cast(nn.Conv2d, head)
 
     def _choose(
         self, features: Tensor, share: Tensor, hole: Tensor, way: Tensor
@@ -238,6 +239,14 @@ class DeformableSampling2d(nn.Conv2d):
             emit(self, "modulation", reads.modulation)
         if reads.shares is not None:
             emit(self, "shares", reads.shares)
+
+
+def _narrowed(size: int, stride: int, padding: int, gap: int) -> tuple[int, ...]:
+    """Along one axis, three taps around the same middles, where that can be."""
+    edge = padding - gap * (size - 1) // 2 + 1
+    if size > 3 and size % 2 and edge >= 0:
+        return 3, stride, edge, 1
+    return size, stride, padding, gap
 
 
 def _mixed(each: Tensor, shares: Tensor) -> Tensor:

@@ -177,6 +177,8 @@ def test_a_new_layer_moves_nothing_by_itself(moves: str):
     x, valid = draw(2, 3, 9, 12), scattered(2, 1, 9, 12)
     shape = (3, 4, 3, 1, 1)
     new = made(DeformableSampling2d, *shape, starts="window", moves=moves)
+    new.bias.data = layer(*shape, **UNMOVED).bias.data
+    assert (evidence(new, x, valid)["modulation"] == 1).all()
     torch.testing.assert_close(new(x, valid), layer(*shape, **UNMOVED)(x, valid))
 
 
@@ -359,6 +361,32 @@ def test_a_full_hole_gives_nothing_and_finite_slopes(options):
     assert all(p.grad.isfinite().all() for p in chosen.parameters())
 
 
+@pytest.mark.parametrize(
+    ("shape", "window", "edge"),
+    [
+        ((7, 2, 3), (3, 3), (1, 1)),  # kernel, stride, padding (, dilation)
+        (((5, 3), 1, (0, 1)), (5, 3), (0, 1)),  # no padding to make up for
+        (((5, 3), 2, (1, 2), (1, 2)), (3, 3), (0, 2)),
+        ((4, 1, 2), (4, 4), (2, 2)),
+    ],
+)
+def test_the_head_is_narrow_around_the_middle_of_each_window(shape, window, edge):
+    new = layer(1, 1, *shape)
+    assert new.head.kernel_size == window
+    assert new.head.padding == edge
+    x = torch.zeros(1, 1, 11, 13).double()
+    y, _ = new(x, torch.ones_like(x))
+    assert y.shape[2:] == new.head(torch.zeros(1, 7, 11, 13).double()).shape[2:]
+    positions = evidence(new, x, torch.ones_like(x))["positions"]
+    around = new.head.weight.data.zero_()
+    if window == (3, 3):  # a mark that the head's middle sees in row 4, column 6
+        around[0, 0, 1, 1] = 1
+        x[..., 4, 6] = 1
+        seen = new.head(F.pad(x, (0, 0, 0, 0, 0, 6)))[0, 0] != new.head.bias[0]
+        middle = positions[0, positions.shape[1] // 2, :, seen]
+        assert (middle == torch.tensor([4.0, 6.0])[:, None]).all()
+
+
 def test_one_modulation_for_all_taps_changes_nothing():
     chosen = made(DeformableSampling2d, 3, 4, 3, 1, 1)
     x, valid = draw(2, 3, 9, 12), scattered(2, 1, 9, 12)
@@ -532,7 +560,7 @@ def test_it_says_what_it_decided():
     )
     moved = found["positions"][:, :, 0] - (rows - 1)
     torch.testing.assert_close(moved, found["offsets"][:, ::2])
-    assert 0 < found["modulation"].min() < found["modulation"].max() < 2
+    assert 0 < found["modulation"].min() < 1 < found["modulation"].max() < 2
 
 
 @pytest.mark.parametrize("wrong", [{"starts": "far"}, {"moves": "no"}, {"tells": "it"}])
