@@ -21,6 +21,7 @@ from course_lib.layers import (
     weighed,
 )
 from course_lib.layers.sampling import deform_conv2d, faster, torchvisions
+from course_lib.layers.sampling_training import depth_at
 from course_lib.networks import UNet
 
 UNMOVED = {"starts": "window", "moves": "none", "modulated": False}
@@ -302,6 +303,20 @@ def test_what_is_told_next_is_what_was_read_or_what_lay_in_the_window():
     assert torch.equal(window(x, valid)[0], reads(x, valid)[0])
 
 
+@pytest.mark.parametrize("tells", ["reads", "window"])
+def test_where_next_to_nothing_was_read_nothing_is_known(tells: str):
+    faint = torch.full((1, 1, 5, 6), 1e-5).double()
+    y, known = layer(1, 2, 3, 1, 1, tells=tells)(draw(1, 1, 5, 6), faint)
+    assert (y == 0).all()
+    assert (known == 0).all()
+    away = made(DeformableSampling2d, 1, 2, 3, moves="all", reach=50.0, tells=tells)
+    away.head = Given(away, 1, 3, 4)
+    away.head.weight.data.fill_(1e3)  # all reads leave the picture
+    y, known = away(draw(1, 1, 5, 6), torch.ones(1, 1, 5, 6).double())
+    assert (y == 0).all()
+    assert (known == 0).all()
+
+
 def test_a_place_is_known_from_half_on_or_as_the_most_known_of_its_sample():
     new = made(DeformableSampling2d, 1, 1, 1)
     valid = torch.full((2, 1, 1, 5), 0.1).double()
@@ -358,6 +373,8 @@ def test_a_full_hole_gives_nothing_and_finite_slopes(options):
     if options["renormalised"]:
         assert (y == 0).all()
     (y.sum() + sum(terms[""].values())).backward()
+    empty = torch.zeros(1, 1, 6, 7).double()
+    assert (evidence(chosen, x, empty)["offsets"] != 0).all()  # every tap may move
     assert all(p.grad.isfinite().all() for p in chosen.parameters())
 
 
@@ -468,6 +485,14 @@ def test_the_constraint_is_one_where_nothing_moved_and_leads_all_reads_out():
     assert (1 - after).mean() < 0.15 * (1 - before).mean()
 
 
+def test_depth_goes_on_growing_outside_the_picture():
+    depth = torch.zeros(1, 1, 4, 5).double()
+    rows = torch.tensor([-3.5, -1.0, -0.5, 0.0, 3.0, 3.5, 4.0, 9.0]).double()
+    place = torch.stack([rows, torch.full_like(rows, 2)])
+    found = depth_at(depth, place.view(1, 1, 2, 1, -1))
+    assert found.flatten().tolist() == [3.5, 1, 0.5, 0, 0, 0.5, 1, 6]
+
+
 def test_the_length_is_a_share_of_the_reach_over_taps_that_may_move():
     chosen = made(DeformableSampling2d, 1, 1, 3, 1, 1, reach=4.0)
     chosen.head = Given(chosen, 1, 8, 9)
@@ -494,7 +519,9 @@ def test_a_network_s_losses_are_collected_layer_by_layer_and_only_when_asked():
     hole[..., 2:7, 3:9] = 1
     with sampling_losses(network) as found:
         network(image, hole)
+    before = dict(found)
     network(image, 1 - hole)  # nobody listens any more
+    assert all(found[name] is before[name] for name in before)
     sites = ["encoder.0.conv", "encoder.1.conv", "decoder.0.conv", "last"]
     assert list(found) == sites
     assert all(
