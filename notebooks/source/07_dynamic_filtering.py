@@ -78,6 +78,8 @@ for name, valid in known.items():
     error = [(answer - wanted).square().mean().sqrt() for answer in answers]
     ratio[name] = (error[1] / error[0]).item()
     print(f"{name:10}: its own filter {error[0]:.4f}, one for all {error[1]:.4f}")
+
+# %%
 cl.claim("one pixel lost: over 1.4 times the error", ratio.pop("one pixel") > 1.4)
 cl.claim("half the window lost: within 2 %", max(ratio.values()) < 1.02)
 
@@ -92,6 +94,7 @@ from matplotlib.colors import LinearSegmentedColormap
 blue_to_brown = LinearSegmentedColormap.from_list("", ["#1f549e", "#f5f5f3", "#964f0a"])
 
 
+# %%
 def show_filters(filters, gone, limit):
     """Filters (7, 7) by name: blue below 0, brown above, a cross where missing."""
     _, axes = plt.subplots(1, len(filters), figsize=(1.7 * len(filters), 2))
@@ -137,6 +140,7 @@ made = {
 kernels = torch.tensor(list(made.values()))
 
 
+# %%
 def features_of(valid, place):
     """Both, left, right: of the neighbours of one place."""
     left, right = valid[place - 1], valid[place + 1]
@@ -305,6 +309,7 @@ def as_published(x, valid, layer):
     return filtered_by_place(x, features, made.weight[:, :, 0, 0], made.bias, *size)
 
 
+# %%
 def seconds(form, *given):
     """CPU seconds, there and back; the best of three."""
     taken = []
@@ -346,6 +351,8 @@ still = gated_sum(x, features, 0 * weight, bias, 5, 2, 2)
 cl.claim(
     "B = 0: one convolution", torch.allclose(still, F.conv2d(x, fixed, None, 2, 2))
 )
+
+# %%
 ones = torch.ones_like(valid)
 inside, beside, corner = (
     layer.kernels_at(ones, *at) for at in ((2, 2), (2, 3), (0, 0))
@@ -430,6 +437,8 @@ for level, maps in zip(levels_read, mask_features(cascade, some[:10]), strict=Fa
         f"{name} {value:.2f}" for name, value in alike[level.number].items()
     )
     print(f"level {level.number}: {row}")
+
+# %%
 cl.claim("known: one filter", all(a["known"] > 0.99 for a in alike.values()))
 order = [a["missing"] < a["partly"] < a["known"] for a in alike.values()]
 cl.claim("the less is known, the less alike", all(order))
@@ -444,6 +453,8 @@ first, maps = levels_read[0], mask_features(cascade, some[:10])[0]
 long = torch.stack([first.compared(features)[1] for features in maps])
 share = torch.stack([first.counted(1 - one[None]) for one in some[:10]]) / first.side**2
 inner = first.counted(torch.ones_like(some[:1])) == first.side**2
+
+# %%
 lengths = []
 for low, high in ((0.8, 1), (0.6, 0.8), (0.4, 0.6), (0.2, 0.4), (0, 0.2)):
     here = (share > low) & (share <= high) & (share < 1) & inner
@@ -477,6 +488,8 @@ photos = cl.photos.squares("evaluation", 128)
 l1 = cl.evaluation.hole_l1
 lies = {"truth": lambda v: v, "all known": torch.ones_like}
 lies |= {"upside down": lambda v: v.flip(2), "another's": lambda v: v.roll(1, 0)}
+
+# %%
 told = {}
 for name, lie in lies.items():
     handle = cascade.filters[0].register_forward_pre_hook(
@@ -521,6 +534,8 @@ cl.claim("both are ahead, by under 2 %", min(ahead) > 0 and max(ahead) < 0.02)
 cl.claim(
     "within 1 % of each other", (mean["dynamic"] / mean["static"] - 1).abs() < 0.01
 )
+
+# %%
 live = told["truth"].mean()
 same = (live - rows["dynamic"][2, 0]).abs() < 6e-5
 cl.claim("measured here, 20 to 30 % without border: as on the card", same)
@@ -570,6 +585,8 @@ maps, guide = (
 )
 ours = pointwise_norm(maps, guide, norm.shared, norm.scale, norm.shift)
 cl.claim("ours = library", torch.allclose(ours, norm(maps, guide)))
+
+# %%
 with torch.no_grad():
     for name, value in (("scale", 0), ("shift", 0)):
         getattr(norm, name).weight.zero_()
@@ -605,11 +622,15 @@ handles = [
 misled = l1(cascade(photos, some), photos, some)
 for handle in handles:
     handle.remove()
+
+# %%
 more = misled.mean() / found["refinement 2"][0].mean() - 1
 print(
     f"{len(handles)} guides of another photo: hole L1 {misled.mean():.4f}, {more:+.0%}"
 )
 worse = (misled > found["refinement 2"][0]).sum()
+
+# %%
 print(f"worse on {worse} of 20 photos")
 cl.claim("they listen: over a tenth more error", more > 0.1)
 gain = 1 - found["refinement 2"][0].mean() / found["recovery"][0].mean()
@@ -751,6 +772,7 @@ def unet_of(conv, *channels):
     return cl.networks.UNet(getattr(cl.layers, conv), channels, (5, 3, 3))
 
 
+# %%
 thin = (6, 8, 12)
 arms = {
     "dynamic": lambda: cascade_of(thin, (16, 34, 46)),
@@ -823,8 +845,12 @@ expected = {
     "partial": 0.121,
     "gated": 0.136,
 }
+
+# %%
 for kind, value in expected.items():
     cl.close(f"{kind}: mean hole L1", error[kind].mean(), value, 0.008)
+
+# %%
 rivals = torch.stack([value for kind, value in error.items() if kind != "partial"])
 cl.claim("partial is ahead of all on each seed", (error["partial"] < rivals).all())
 mean = {kind: value.mean() for kind, value in error.items()}
@@ -1044,8 +1070,7 @@ normalised = cl.check("07.4", normalised)
 # %% [markdown]
 # ## Self-quiz
 #
-# **1.** Two windows of the first level lie far apart: one in sky, one in grass. Do they
-# get the same kernel?
+# **1.** Two windows of the first level, one in sky, one in grass: the same kernel?
 #
 # <details><summary>Answer</summary>
 #
@@ -1076,12 +1101,11 @@ normalised = cl.check("07.4", normalised)
 #
 # </details>
 #
-# **4.** Scale and shift are 0 everywhere. What does point-wise normalisation do, and
-# what would it do without the 1?
+# **4.** Scale and shift are 0: what does point-wise normalisation do, with and without the 1?
 #
 # <details><summary>Answer</summary>
 #
-# It is batch normalisation without weights: the guide changes nothing yet. Without the
+# With it, batch normalisation without weights: the guide changes nothing yet. Without the
 # 1 everything would be multiplied by 0, and no gradient would reach `x`.
 #
 # </details>
@@ -1094,8 +1118,8 @@ normalised = cl.check("07.4", normalised)
 # map, and no filter needs to be made: the same layer, many times faster. The less a
 # window knows, the further its filter is from the usual one; its length about follows
 # partial convolution's rule, which nobody taught. The network depends on that; yet for as many parameters ordinary filters in a wider encoder did as well. A
-# refinement decoder is guided by the one before, through point-wise normalisation: it
-# listens, and gains little. A rule that needs no training won the short race again.
+# refinement decoder is guided by the one before, by point-wise normalisation: it
+# listens, and gains little. A rule without training won the short race.
 #
 # Next: layers that choose where to look.
 #
