@@ -138,7 +138,7 @@ LESSONS = {
             "07",
             "dynamic_filtering",
             "Mask-aware filters: one for every window",
-            "a layer that makes filters from the hole, decoders that refine each other",
+            "a layer that makes filters from the hole, a cascade of decoders",
             minutes=97,
             seconds=100,
             ci=Budget(steps=4, batch=4, size=32),

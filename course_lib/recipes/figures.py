@@ -209,11 +209,11 @@ def _made_filters(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         shelf[0, :, top : top + 42, 43:85] = tile
     every = layer.filter_conv(F.relu(layer.mask_conv(valid)))[0]
     alike = F.cosine_similarity(every, every[:, 12, 16, None, None], dim=0)
-    shade = (0.1 + 0.8 * (alike - alike.min()) / (1 - alike.min()))[None, None]
+    shade = (0.9 - 0.8 * (alike - alike.min()) / (1 - alike.min()))[None, None]
     return {
         "three windows": field,
         "a filter for each": shelf,
-        "how like the first": F.interpolate(shade, scale_factor=2).expand_as(image),
+        "how unlike the first": F.interpolate(shade, scale_factor=2).expand_as(image),
         "filled": composite(network(image, hole), image, hole),
     }
 

@@ -401,7 +401,7 @@ class KernelExplorer(PixelExplorer):
 
     def _still_answers(self) -> np.ndarray:
         made, errors = self.answers, self._errors()
-        columns = {"the photo": self._image}
+        columns = {"truth": self._image}
         for k, name in enumerate(self._decoders):
             columns[name if errors is None else f"{name}: {errors[k]:.3f}"] = made[k]
         top, left, side = self._around()
