@@ -499,7 +499,7 @@ class KernelExplorer extends PixelExplorer {
     const note = (k) => (errors ? `L1 ${errors[k].toFixed(3)}` : "L1 –");
     return new Film({
       label: "Show",
-      before: { name: "truth", label: "truth", note: "what the hole hides", title: "The truth" },
+      before: { name: "truth", label: "truth", note: "the photo", title: "The truth" },
       stages: [
         { name: "hole", label: "the hole", note: `${shown.box[2]} × ${shown.box[3]} px` },
         ...decoders.map((name, k) => ({
