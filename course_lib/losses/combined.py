@@ -62,10 +62,9 @@ def cascade_loss(
     last one last. ``"valid"`` and ``"hole"`` are asked of all, ``"perceptual"`` from
     the second on, ``"style"`` and ``"total_variation"`` from the third on: what is not
     asked of any is left out. ``"total"`` is the weighted sum; a term whose weight is 0
-    is not computed. Zhu et al. 2021; their code takes the style of the
-    second answer in place of the third, and the variation of the whole composite.
-    Raises ``ContractError`` as
-    :func:`partial_convolution_loss` does, and for no predictions.
+    is not computed. Zhu et al. 2021; their code takes the style of the second answer
+    in place of the third, and the variation of the whole composite. Raises
+    ``ContractError`` as :func:`partial_convolution_loss` does, and for no predictions.
     """
     _check(weights)
     if not predictions:
