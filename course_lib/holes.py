@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from course_lib.session import ASSETS
-from course_lib.tensors import check_hole
+from course_lib.tensors import check_hole, hide
 
 Size = int | tuple[int, int]
 Generator = torch.Generator
@@ -413,6 +413,18 @@ def nearest(hole: Tensor) -> Tensor:
                 sample, return_distances=False, return_indices=True
             )
     return torch.from_numpy(found).to(hole.device)
+
+
+def nearest_fill(image: Tensor, hole: Tensor) -> Tensor:
+    """Each missing pixel takes the colour of the nearest known one; grey if none is.
+
+    ``image (N, C, H, W)``, ``hole (N, 1, H, W)`` -> ``(N, C, H, W)``. What the hole
+    hides is not read.
+    """
+    row, column = nearest(hole).unbind(1)
+    flat = (row * hole.shape[-1] + column).flatten(1)[:, None]
+    found = hide(image, hole).flatten(2)
+    return found.gather(2, flat.expand_as(found)).view_as(image)
 
 
 def _exact_dtype(device: torch.device) -> torch.dtype:

@@ -6,7 +6,9 @@ ready to use. The card beside each file says how it was trained and what it scor
 
 import hashlib
 import json
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +88,19 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
 def build(plan: dict[str, Any]) -> nn.Module:
     """An untrained network from a card's ``{"class": ..., "arguments": {...}}``.
 
-    The argument ``conv`` is the name of a layer, such as ``"PartialConv2d"``.
+    The arguments ``conv``, ``first`` and ``decoder`` name a layer, ``"PartialConv2d"``
+    for example, or one with options, ``["DeformableSampling2d", {"kernels": 4}]``.
     """
     arguments = dict(plan["arguments"])
-    if "conv" in arguments:
-        arguments["conv"] = getattr(layers, arguments["conv"])
+    for place in {"conv", "first", "decoder"} & arguments.keys():
+        arguments[place] = _layer(arguments[place])
     return getattr(networks, plan["class"])(**arguments)
+
+
+def _layer(named: str | list[Any]) -> Callable[..., nn.Module]:
+    name, options = (named, {}) if isinstance(named, str) else named
+    kind = getattr(layers, name)
+    return partial(kind, **options) if options else kind
 
 
 def save(

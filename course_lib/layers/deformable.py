@@ -111,6 +111,7 @@ class DeformableSampling2d(nn.Conv2d):
             kernels * (kernels > 1),
         )
         self.head = self._new_head() if sum(self.parts) else None
+        self.reset_head()
 
     def forward(self, x: Parts, valid: Parts) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """``x (N, C, H, W)``, ``valid (N, 1 or C, H, W)`` -> ``y``, ``(N, 1, H', W')``.
@@ -135,6 +136,11 @@ class DeformableSampling2d(nn.Conv2d):
             sampling_training.tell(self, self._losses(reads, positions, way))
         return y, known.to(found[0][1].dtype)
 
+    def reset_head(self) -> None:
+        """The head says nothing again: reads stay where they begin."""
+        for parameter in () if self.head is None else self.head.parameters():
+            nn.init.zeros_(parameter)
+
     def _new_head(self) -> nn.Conv2d:
         """One convolution, at most 3 x 3; its zeros leave the layer undeformed.
 
@@ -145,8 +151,6 @@ class DeformableSampling2d(nn.Conv2d):
         head = nn.utils.skip_init(  # draws nothing: other weights as without a head
             nn.Conv2d, inputs, sum(self.parts), *zip(*shape, strict=True)
         )
-        for parameter in head.parameters():
-            nn.init.zeros_(parameter)
         return cast(nn.Conv2d, head)
 
     def _choose(

@@ -5,11 +5,13 @@ convolution up, skips that carry features and validity side by side.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.holes import nearest_fill
 from course_lib.layers import Parts, PlainConv2d, promises
 from course_lib.tensors import ContractError, check_pair, hide
 
@@ -17,12 +19,13 @@ from course_lib.tensors import ContractError, check_pair, hide
 class UNet(nn.Module):
     """Image and hole in, image out.
 
-    ``conv``: the convolution, ``(x, valid) -> (y, valid)``, see ``layers``.
+    ``conv``: the convolution, ``(x, valid) -> (y, valid)``, see ``layers``; ``first``
+    and ``decoder``: another one for the first level, for the way up and the output.
     ``channels``: of each level, from the finest; the side must be a multiple of
     ``2 ** len(channels)``. ``kernels``: of the encoder's levels. ``sees_hole``: whether
     the hole is a fourth input channel; left out, it is one unless the convolution reads
     validity itself, as partial convolution does. ``fill``: the colour the network finds
-    where pixels are missing.
+    where pixels are missing, or ``"nearest"``: that of the nearest known pixel.
     """
 
     def __init__(
@@ -31,7 +34,10 @@ class UNet(nn.Module):
         channels: Sequence[int] = (32, 64, 96, 128, 128),
         kernels: Sequence[int] = (7, 5, 5, 3, 3),
         sees_hole: bool | None = None,
-        fill: float = 0.5,
+        fill: float | Literal["nearest"] = 0.5,
+        *,
+        first: Callable[..., nn.Module] | None = None,
+        decoder: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if len(channels) != len(kernels):
@@ -40,18 +46,19 @@ class UNet(nn.Module):
             sees_hole = not promises(conv, "reads_validity")
         self.sees_hole, self.fill = sees_hole, fill
         inputs = [3 + sees_hole, *channels]
+        down, up = [first or conv, *[conv] * (len(channels) - 1)], decoder or conv
         self.encoder = nn.ModuleList(
-            Stage(conv, inputs[k], inputs[k + 1], kernels[k], 2, nn.ReLU(), norm=k > 0)
-            for k in range(len(channels))
+            Stage(each, inputs[k], inputs[k + 1], kernels[k], 2, nn.ReLU(), norm=k > 0)
+            for k, each in enumerate(down)
         )
         self.decoder = nn.ModuleList()
         below = channels[-1]
         for skip in reversed(inputs[1:-1]):
             self.decoder.append(
-                Stage(conv, below + skip, skip, 3, 1, nn.LeakyReLU(0.2), norm=True)
+                Stage(up, below + skip, skip, 3, 1, nn.LeakyReLU(0.2), norm=True)
             )
             below = skip
-        last = PlainConv2d if promises(conv, "activates") else conv
+        last = PlainConv2d if promises(up, "activates") else up
         self.last = last(below + inputs[0], 3, 3, padding=1)
 
     def forward(self, image: Tensor, hole: Tensor) -> Tensor:
@@ -64,7 +71,7 @@ class UNet(nn.Module):
         """
         self._check(image, hole)
         valid = 1 - hole.to(image.dtype)
-        x = hide(image, hole, self.fill)
+        x = _seen(image, hole, self.fill)
         x = torch.cat([x, valid], 1) if self.sees_hole else x
         trail = [(x, valid)]
         for stage in self.encoder:
@@ -109,6 +116,13 @@ class Stage(nn.Module):
         """The contract of every layer that knows validity."""
         y, known = self.conv(x, valid)
         return self.activation(self.norm(y)), known
+
+
+def _seen(image: Tensor, hole: Tensor, fill: float | str) -> Tensor:
+    """The picture as the network finds it."""
+    if isinstance(fill, str):
+        return nearest_fill(image, hole)
+    return hide(image, hole, fill)
 
 
 def _beside(

@@ -2,7 +2,7 @@
 
 import math
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from course_lib import holes, photos, session, sketch, training
-from course_lib.layers import MaskAwareDynamicConv2d
+from course_lib.layers import (
+    DeformableSampling2d,
+    MaskAwareDynamicConv2d,
+    sampling_losses,
+    weighed,
+)
 from course_lib.losses import discount_weights
 from course_lib.session import ROOT, Budget
 
@@ -28,6 +33,7 @@ def train_fill(
     *,
     rate: float,
     loss: Loss | None = None,
+    sampling: Mapping[str, float] | None = None,
     anew: bool = True,
     seed: int = 0,
 ) -> training.History:
@@ -35,9 +41,11 @@ def train_fill(
 
     ``loss`` of all answers and the batch, by default ``fill_loss``: the mean error in
     the hole, each picture counting the same however small its hole, plus the mean error
-    of all pixels, of every answer that the network has. Where a sketch guides it, two
-    of three pictures bring one. Parts whose parameters are frozen keep them; all others
-    begin anew, or with ``anew=False`` go on as they are.
+    of all pixels, of every answer that the network has. ``sampling`` adds losses of
+    layers that choose their reads, each term with its weight; see
+    ``layers.sampling_losses``. Where a sketch guides the network, two of three pictures
+    bring one. Parts whose parameters are frozen keep them; all others begin anew, or
+    with ``anew=False`` go on as they are.
     """
     run = Run(name, stages, seed)
     if anew:
@@ -45,11 +53,15 @@ def train_fill(
     optimizer, schedule = run.prepare(network, rate)
 
     def step(batch: Batch) -> dict[str, Tensor]:
-        with run.accelerator.autocast():
+        with run.accelerator.autocast(), sampling_losses(network) as chosen:
             predictions = predicted(network, batch)
         total, inside = (loss or fill_loss)(predictions, batch)
+        terms = {"loss": total, "hole": inside}
+        terms |= {term: weighed(chosen, **{term: 1.0}) for term in sampling or ()}
+        if sampling:
+            total = total + weighed(chosen, **sampling)
         run.update(optimizer, schedule, total)
-        return {"loss": total.detach(), "hole": inside.detach()}
+        return {term: value.detach() for term, value in terms.items()}
 
     state = {"network": network, "optimizer": optimizer, "schedule": schedule}
     return run.fit(step, state, guided=getattr(network, "guided", False))
@@ -208,6 +220,8 @@ def _initialise(network: torch.nn.Module) -> None:
     for module in network.modules():  # over the convolutions inside
         if isinstance(module, MaskAwareDynamicConv2d):
             module.reset_parameters()
+        elif isinstance(module, DeformableSampling2d):
+            module.reset_head()
 
 
 def _warm_cosine(progress: float) -> float:

@@ -17,6 +17,8 @@ from course_lib.session import Budget
 BUDGET = (Budget(8_000, 16, 64), Budget(4_000, 8, 128))  # every U-Net of the course
 RATE = 2e-3
 GATED_CHANNELS = [24, 40, 72, 88, 96]  # with gates .3 % fewer parameters than plain
+UNMOVED = {"moves": "none", "modulated": False, "tells": "window"}  # but to the nearest
+NEAREST = ["DeformableSampling2d", UNMOVED]
 GUIDED_BUDGET = (Budget(9_000, 8, 64), Budget(2_500, 4, 128))
 GUIDED = {"width": 12, "dilations": [1, 2, 4, 8], "guided": True}
 CRITIC_BUDGET = (Budget(1_600, 4, 128),)
@@ -54,6 +56,11 @@ def partial_unet() -> None:
 def gated_unet() -> None:
     """The U-Net of lesson 05: gated convolutions, with the plain one's parameters."""
     _unet("gated_unet", {"conv": "GatedConv2d", "channels": GATED_CHANNELS})
+
+
+def nearest_unet() -> None:
+    """Lesson 08: a partial U-Net whose first reads begin at the nearest known pixel."""
+    _unet("nearest_unet", {"conv": "PartialConv2d", "first": NEAREST})
 
 
 def coarse_to_fine() -> None:
@@ -303,6 +310,7 @@ WEIGHTS: tuple[Callable[[], None], ...] = (
     plain_unet_blind,
     partial_unet,
     gated_unet,
+    nearest_unet,
     coarse_to_fine,
     coarse_to_fine_gan,
     coarse_to_fine_longer,
