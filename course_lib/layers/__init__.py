@@ -14,6 +14,7 @@ from course_lib.layers.parts import Parts, carried, pairs, promises, together
 from course_lib.layers.plain import PlainConv2d
 from course_lib.layers.pointwise_norm import PointwiseNorm
 from course_lib.layers.sampling import deform_conv2d
+from course_lib.layers.sampling_facts import SamplingFacts, sampling_facts, spread
 from course_lib.layers.sampling_training import (
     parameter_groups,
     sampling_losses,
@@ -32,12 +33,15 @@ __all__ = [
     "Parts",
     "PlainConv2d",
     "PointwiseNorm",
+    "SamplingFacts",
     "carried",
     "deform_conv2d",
     "pairs",
     "parameter_groups",
     "promises",
+    "sampling_facts",
     "sampling_losses",
+    "spread",
     "together",
     "weighed",
 ]

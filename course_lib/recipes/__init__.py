@@ -7,10 +7,18 @@ from collections.abc import Callable
 
 from course_lib.recipes.figures import figures
 from course_lib.recipes.occlusion_maps import occlusions
+from course_lib.recipes.studies import sampling_kept, sampling_study
 from course_lib.recipes.weights import WEIGHTS
 
 RECIPES: dict[str, Callable[[], None]] = {
-    recipe.__name__: recipe for recipe in (occlusions, *WEIGHTS, figures)
+    recipe.__name__: recipe
+    for recipe in (
+        occlusions,
+        *WEIGHTS,
+        sampling_kept,
+        sampling_study,
+        figures,
+    )
 }
 
 

@@ -1,7 +1,7 @@
 """The shipped networks, their budgets and cards: ``course.py weights NAME``."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -69,7 +69,7 @@ def coarse_to_fine() -> None:
     network = zoo.build(plan)
     history = runs.train_fill(network, "coarse_to_fine", GUIDED_BUDGET, rate=RATE)
     facts = {
-        "loss": f"{_FILL} for both stages",
+        "loss": f"{FILL} for both stages",
         "rate": f"Adam {RATE}, one cosine down to 2 %",
         "sketch": _SKETCH,
     }
@@ -110,12 +110,12 @@ def _new_fine_stage(name: str, arguments: dict[str, Any]) -> None:
     history = runs.train_fill(network, name, COPYING_BUDGET, rate=RATE)
     facts = {
         "begins": f"the coarse stage, frozen, {_begun_by()}",
-        "loss": _FILL,
+        "loss": FILL,
         "rate": f"Adam {RATE}, one cosine down to 2 %",
         "sketch": _SKETCH,
-        "curves": _curves(history),
+        "curves": curves(history),
     }
-    _keep(network, name, plan, history, COPYING_BUDGET, facts)
+    _keep(network, name, plan, history, COPYING_BUDGET, facts, "coarse_to_fine")
 
 
 def contextual_attention_gan() -> None:
@@ -138,14 +138,14 @@ def _against_two(name: str, weight: float) -> None:
     told = adversaries
     facts = {
         "begins": _begun_by("contextual_attention"),
-        "loss": f"{_FILL}, discounted in the hole by {told.GAMMA}, "
+        "loss": f"{FILL}, discounted in the hole by {told.GAMMA}, "
         f"+ {weight} Wasserstein loss of a global and a local critic",
         "critics": f"{told.CRITIC_STEPS} steps each, {told.PENALTY:g} gradient penalty",
         "rate": f"Adam {CRITIC_RATE}, betas (.5, .9), one cosine down to 2 %; both",
         "holes": "boxes of a quarter to half the side",
-        "curves": _curves(history),
+        "curves": curves(history),
     }
-    _keep(network, name, plan, history, BOXES_BUDGET, facts)
+    _keep(network, name, plan, history, BOXES_BUDGET, facts, "coarse_to_fine")
 
 
 def cascade() -> None:
@@ -188,7 +188,7 @@ def _coarse_to_fine(name: str, weights: Mapping[str, float]) -> None:
         "begins": _begun_by("cascade"),
         "loss": f"coarse to fine, published weights: {told}",
         "rate": f"Adam {FEATURES_RATE}, one cosine down to 2 %",
-        "curves": _curves(history),
+        "curves": curves(history),
     }
     plan = zoo.card("cascade")["network"]
     _keep(network, name, plan, history, FEATURES_BUDGET, facts)
@@ -206,15 +206,15 @@ def _against_critic(name: str, weight: float) -> None:
     )
     facts = {
         "begins": _begun_by(),
-        "loss": f"{_FILL} for both stages, + {weight} critic's hinge loss",
+        "loss": f"{FILL} for both stages, + {weight} critic's hinge loss",
         "rate": f"Adam {CRITIC_RATE}, betas (.5, .999), one cosine down to 2 %; both",
         "sketch": _SKETCH,
-        "curves": _curves(history),
+        "curves": curves(history),
     }
     _keep(network, name, plan, history, CRITIC_BUDGET, facts)
 
 
-def _curves(history: training.History, points: int = 60) -> dict[str, list[float]]:
+def curves(history: training.History, points: int = 60) -> dict[str, list[float]]:
     """What happened: every loss, as the means of so many equal parts of the steps."""
     return {
         name: [
@@ -225,7 +225,7 @@ def _curves(history: training.History, points: int = 60) -> dict[str, list[float
     }
 
 
-_FILL = "L1: mean of the hole, each picture the same, + mean of all pixels"
+FILL = "L1: mean of the hole, each picture the same, + mean of all pixels"
 _SKETCH = (
     "Canny's edges in the hole; none at all for a third, a share of them for the rest"
 )
@@ -241,9 +241,9 @@ def _fills(name: str, plan: dict[str, Any]) -> None:
     history = runs.train_fill(network, name, BUDGET, rate=RATE)
     answers = " for every decoder" if plan["class"] == "Cascade" else ""
     facts = {
-        "loss": f"{_FILL}{answers}",
+        "loss": f"{FILL}{answers}",
         "rate": f"Adam {RATE}, one cosine down to 2 %",
-        "curves": _curves(history),
+        "curves": curves(history),
     }
     _keep(network, name, plan, history, BUDGET, facts)
 
@@ -255,15 +255,19 @@ def _keep(
     history: training.History,
     stages: tuple[Budget, ...],
     facts: dict[str, Any],
+    shares: str | None = None,
 ) -> None:
     """Score the network, write weights and card, and drop the checkpoint."""
     told = training_facts(name, history, stages, seed=0)
-    zoo.save(network, name, plan, told | facts | {"scores": scores(network)})
+    told |= facts | {"scores": scores(network)}
+    zoo.save(network, name, plan, told, shares)
     runs.forget(name)
 
 
-def scores(network: torch.nn.Module) -> dict[str, Any]:
-    """What a card says about quality: every metric by hole-ratio bucket and border.
+def scores(
+    network: torch.nn.Module, metrics: Sequence[str] = evaluation.METRICS
+) -> dict[str, Any]:
+    """What a card says about quality: each metric by hole-ratio bucket and border.
 
     On the evaluation photos at 128 px with ``holes.benchmark(128, per_cell=20)``; the
     composite is scored. A test takes the same numbers from the stored weights again.
@@ -273,6 +277,7 @@ def scores(network: torch.nn.Module) -> dict[str, Any]:
         {"network": network},
         photos.squares("evaluation", 128),
         holes.benchmark(128, 20),
+        metrics,
     )
     cells = {
         metric: [[round(value, 4) for value in row] for row in found.tolist()]

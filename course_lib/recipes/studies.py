@@ -1,0 +1,160 @@
+"""Many small networks under one protocol: ``course.py weights sampling_study``.
+
+A study is filled cell by cell, a cell being one form with one seed: interrupted, it
+goes on where it was; a cell whose plan has changed is trained again. Results are in
+``assets/studies``, where ``course_lib.studies`` reads them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_lib import holes, photos, studies, zoo
+from course_lib.layers import sampling_facts
+from course_lib.recipes import runs, weights
+from course_lib.session import Budget
+
+RATE = 2e-3
+METRICS = ("hole_l1", "hole_psnr", "ssim", "seam")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one row of a study is: a network, and what its losses weigh."""
+
+    plan: dict[str, Any]
+    sampling: dict[str, float] = field(default_factory=dict)
+    kept: str = ""  # under which name the network of seed 0 ships
+
+
+_D = "DeformableSampling2d"
+_OF_ALL = [_D, {"starts": "window", "moves": "all"}]
+_OF_UNKNOWN = [_D, {"starts": "window"}]
+_CHOSEN = [_D, {"starts": "window", "kernels": 3}]
+_FIRST = [_D, {"tells": "window"}]
+_WIDE = [16, 32, 48, 64, 64]
+_SLIM = [14, 28, 40, 54, 56]  # what the heads cost is taken from the width
+_NARROW = [10, 20, 32, 40, 42]  # and what three kernels cost
+
+
+def _unet(channels: Sequence[int], **arguments: Any) -> dict[str, Any]:
+    return {"class": "UNet", "arguments": {"channels": list(channels), **arguments}}
+
+
+def _moving(channels: Sequence[int] = _SLIM, **arguments: Any) -> dict[str, Any]:
+    """Reads that move on the way down, partial convolutions on the way up."""
+    return _unet(channels, decoder="PartialConv2d", **arguments)
+
+
+_LIGHT = {"unknown": 0.1, "length": 0.05}
+SAMPLING_BUDGET = (Budget(1_000, 8, 64), Budget(200, 8, 128))
+SAMPLING = {  # parameters differ by less than 1 %
+    "plain": Form(_unet(_WIDE)),
+    "plain, filled": Form(_unet(_WIDE, fill="nearest")),
+    "partial": Form(_unet(_WIDE, conv="PartialConv2d")),
+    "nearest": Form(_unet(_WIDE, conv="PartialConv2d", first=weights.NEAREST)),
+    "free": Form(_moving(conv=_OF_ALL), {"unknown": 0.0}, "sampling_free"),
+    "constrained": Form(
+        _moving(conv=_OF_ALL), {"unknown": 1.0}, "sampling_constrained"
+    ),
+    "unknown only": Form(_moving(conv=_OF_UNKNOWN), {"unknown": 1.0}),
+    "recommended": Form(
+        _moving(conv=_OF_UNKNOWN, first=_FIRST), _LIGHT, "sampling_recommended"
+    ),
+    "selection": Form(
+        _moving(_NARROW, conv=_CHOSEN, first=_FIRST),
+        {**_LIGHT, "balance": 0.1},
+        "sampling_selection",
+    ),
+}
+
+
+def sampling_study() -> None:
+    """Lesson 08: every form of moved reads, equal in parameters, three seeds."""
+    _fill("sampling", SAMPLING, SAMPLING_BUDGET)
+
+
+def sampling_kept() -> None:
+    """The networks of that study that ship: four of its forms, with seed 0."""
+    _fill("sampling", {k: v for k, v in SAMPLING.items() if v.kept}, SAMPLING_BUDGET, 1)
+
+
+def _fill(
+    name: str, forms: Mapping[str, Form], stages: tuple[Budget, ...], seeds: int = 3
+) -> None:
+    for seed in range(seeds):
+        for form, asked in forms.items():
+            wanted = {"network": asked.plan, "sampling": asked.sampling, "seed": seed}
+            wanted["steps"] = [vars(stage) for stage in stages]
+            if not _done(
+                name, f"{form} {seed}", wanted, asked.kept if not seed else ""
+            ):
+                print(f"{name}: {form}, seed {seed}", flush=True)
+                _cell(name, form, asked, stages, seed)
+
+
+def _done(name: str, cell: str, wanted: dict[str, Any], kept: str) -> bool:
+    found = studies.cells(name).get(cell, {})
+    same = all(found.get(key) == value for key, value in wanted.items())
+    return same and (not kept or kept in zoo.names())
+
+
+def _cell(
+    name: str, form: str, asked: Form, stages: tuple[Budget, ...], seed: int
+) -> None:
+    """Train, score, write: one network."""
+    network = zoo.build(asked.plan)
+    run = f"{name}_study.{form}.{seed}"
+    history = runs.train_fill(
+        network, run, stages, rate=RATE, sampling=asked.sampling or None, seed=seed
+    )
+    told = weights.training_facts(run, history, stages, seed)
+    plan = {"network": asked.plan, "sampling": asked.sampling}
+    if asked.kept and seed == 0:
+        weighs = ", ".join(f"{v:g} {k}" for k, v in asked.sampling.items() if v)
+        facts = {
+            "loss": weights.FILL + (f" + {weighs}" if weighs else ""),
+            "rate": f"Adam {RATE}, one cosine down to 2 %",
+            "curves": weights.curves(history),
+            "scores": weights.scores(network),
+        }
+        command = {"command": f"python3 course.py weights {name}_kept"}
+        zoo.save(network, asked.kept, asked.plan, told | facts | command)
+    network = zoo.rounded(network).eval()
+    found = weights.scores(network, METRICS)
+    scores = {metric: found[metric] for metric in METRICS}
+    size = {"parameters": sum(p.numel() for p in network.parameters())}
+    _write(
+        name,
+        f"{form} {seed}",
+        plan | told | size | {"scores": scores, **_reads(network)},
+    )
+    runs.forget(run)
+
+
+def _reads(network: torch.nn.Module) -> dict[str, Any]:
+    """Where the layers of a trained network read, under 24 holes, two of every cell."""
+    benchmark = holes.benchmark(128, 2)
+    image = photos.squares("evaluation", 128)
+    image = image[torch.arange(len(benchmark)) % len(image)]
+    found = sampling_facts(network, image, benchmark.hole)
+    each = {name: facts._asdict() for name, facts in found.items()}
+    rounded = {
+        name: {key: round(value, 4) for key, value in facts.items()}
+        for name, facts in each.items()
+    }
+    return {"reads": rounded} if rounded else {}
+
+
+def _write(name: str, cell: str, facts: dict[str, Any]) -> None:
+    path = studies.path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    every = studies.cells(name) | {cell: facts}
+    text = json.dumps({key: every[key] for key in sorted(every)}, indent=1)
+    draft = Path(f"{path}.draft")
+    draft.write_text(text + "\n", encoding="utf-8")
+    draft.replace(path)
