@@ -9,12 +9,11 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from torch import nn
 
@@ -52,24 +51,19 @@ def card(name: str) -> dict[str, Any]:
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """A trained network in evaluation mode, float32, without gradients.
 
-    Raises ``ZooError`` if the file is missing or damaged, or its hash is not the
-    card's.
+    What its own file leaves out comes from the file that its card ``shares``. Raises
+    ``ZooError`` if a file is missing or damaged, or its hash is not the card's.
     """
     facts = card(name)
-    path = FOLDER / f"{name}.safetensors"
-    if not path.exists():
-        raise ZooError(f"{path.name} is missing. {_AGAIN}")
-    found = _hash(path)
-    if found != facts.get("sha256"):
-        raise ZooError(
-            f"{path.name} is damaged or belongs to another card: its hash begins with "
-            f"{found[:8]}, the card says {str(facts.get('sha256'))[:8]}. {_AGAIN}"
-        )
     try:
+        own, given = _read(name, facts.get("sha256")), _given(name, facts)
         with torch.random.fork_rng(devices=[]):  # new layers draw their weights
             network = build(facts["network"])
-        weights = {key: value.float() for key, value in load_file(path).items()}
+        given = {key: given[key] for key in given.keys() & network.state_dict().keys()}
+        weights = {key: value.float() for key, value in (given | own).items()}
         network.load_state_dict(weights | _counters(network))
+    except ZooError:
+        raise
     except (
         AttributeError,
         KeyError,
@@ -79,8 +73,8 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
         ValueError,
     ) as error:
         raise ZooError(
-            f"{path.name} does not fit its card ({type(error).__name__}: {error}). "
-            f"{_AGAIN}"
+            f"{name}.safetensors does not fit its card ({type(error).__name__}: "
+            f"{error}). {_AGAIN}"
         ) from error
     return network.to(device).eval().requires_grad_(False)
 
@@ -104,19 +98,27 @@ def _layer(named: str | list[Any]) -> Callable[..., nn.Module]:
 
 
 def save(
-    network: nn.Module, name: str, plan: dict[str, Any], facts: dict[str, Any]
+    network: nn.Module,
+    name: str,
+    plan: dict[str, Any],
+    facts: dict[str, Any],
+    shares: str | None = None,
 ) -> None:
     """Write half-precision weights and their card. Raises ``ZooError`` above 2.5 MB.
 
     A running statistic that half precision cannot hold stays in float32.
     ``facts`` are the card's own entries: command, seed, device, minutes, data, scores.
+    ``shares`` names a network whose file holds some of these weights to the bit: they
+    are left out. Sharing is one level deep: a file gives only what lies in it itself,
+    never what it shares in turn.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.safetensors"
     weights = _stored(network)
     for key, value in weights.items():
         if not value.isfinite().all():
             raise ZooError(f"{name}: {key} is not finite in half precision")
+    shared: dict[str, Any] = {}
+    if shares is not None:
+        weights, shared = _without_shared(weights, shares)
     content = serialise(weights)
     if len(content) > MAX_BYTES:
         raise ZooError(f"{name} needs {len(content)} bytes; at most {MAX_BYTES} ship")
@@ -126,14 +128,11 @@ def save(
         "parameters": sum(p.numel() for p in network.parameters()),
         "command": f"python3 course.py weights {name}",
         **facts,
+        **shared,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-    drafts = {path: content, FOLDER / f"{name}.json": text.encode()}
-    for target, data in drafts.items():  # an interrupt here leaves the old pair whole
-        Path(f"{target}.draft").write_bytes(data)
-    for target in drafts:
-        Path(f"{target}.draft").replace(target)
+    _write({f"{name}.safetensors": content, f"{name}.json": text.encode()})
 
 
 def rounded(network: nn.Module) -> nn.Module:
@@ -159,10 +158,56 @@ def _stored(network: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+def _read(name: str, sha256: object, role: str = "") -> dict[str, torch.Tensor]:
+    """What lies in one file of weights; ``role`` says in a complaint why it is read."""
+    path = FOLDER / f"{name}.safetensors"
+    if not path.exists():
+        raise ZooError(f"{path.name}{role} is missing. {_AGAIN}")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ZooError(
+            f"{path.name}{role} is damaged or belongs to another card: its hash begins "
+            f"with {found[:8]}, the card says {str(sha256)[:8]}. {_AGAIN}"
+        )
+    return deserialise(content)
+
+
+def _given(name: str, facts: dict[str, Any]) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for other, sha256 in facts.get("shares", {}).items():
+        found |= _read(other, sha256, f", of which {name} shares a part,")
+    return found
+
+
+def _without_shared(
+    weights: dict[str, torch.Tensor], other: str
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights that the other file lacks, and the card's entry that names it."""
+    sha256 = card(other).get("sha256")
+    there = _read(other, sha256)
+    own = {
+        key: value
+        for key, value in weights.items()
+        if key not in there or not _same_bits(value, there[key])
+    }
+    return own, {"shares": {other: sha256}} if len(own) < len(weights) else {}
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return one.numpy().tobytes() == other.numpy().tobytes()  # 0 is not -0
+
+
+def _write(files: dict[str, bytes]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():  # an interrupt here leaves the old pair whole
+        (FOLDER / f"{file}.draft").write_bytes(content)
+    for file in files:
+        (FOLDER / f"{file}.draft").replace(FOLDER / file)
+
+
 def _counters(network: nn.Module) -> dict[str, Any]:
     state = network.state_dict()
     return {key: state[key] for key in state if key.endswith("num_batches_tracked")}
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
