@@ -10,6 +10,7 @@ from math import prod
 from typing import Literal, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.evidence import emit
@@ -28,6 +29,7 @@ from course_lib.layers.sampling import (
     windows,
 )
 
+FADES = 4.0  # pixels: from there a read counts half for who is told "near"
 NOTHING = 1e-3  # of one read: what a window read must exceed to be known
 
 
@@ -59,8 +61,11 @@ class DeformableSampling2d(nn.Conv2d):
     - ``renormalised``: the factor ``n / sum``; without it unknown reads count as 0.
     - ``kernels`` = K > 1: K kernels, mixed at each place by a softmax of the head's
       scores over ``temperature``. Reads are shared, the mixing is at the output.
-    - ``tells``: validity of the output is the mean over what was read (``"reads"``),
-      or over the unmoved window (``"window"``), which keeps the hole in mind.
+    - ``tells``: validity of the output is the mean over what was read (``"reads"``);
+      or of that over ``1 + d / FADES``, d the pixels it was fetched from (``"near"``);
+      or the mean over the unmoved window (``"window"``). After ``starts="nearest"``
+      all reads are known: the last two keep the hole in mind, and of these ``"near"``
+      alone lets later layers use what was fetched from far, where nothing is nearer.
     - ``known_from``: a place counts as known from this validity on; where a sample
       has no such place, its most known ones do.
 
@@ -89,7 +94,7 @@ class DeformableSampling2d(nn.Conv2d):
         renormalised: bool = True,
         kernels: int = 1,
         temperature: float = 1.0,
-        tells: Literal["reads", "window"] = "reads",
+        tells: Literal["reads", "near", "window"] = "reads",
         known_from: float = 0.5,
     ) -> None:
         every = kernels * out_channels
@@ -123,14 +128,15 @@ class DeformableSampling2d(nn.Conv2d):
         """
         found = pairs(x, valid)
         features, share = known_features(found), known_share(found)
+        if self.head is None and self.starts == "window":
+            y, known = self._unmoved(features, share)
+            return y, known.to(found[0][1].dtype)
         hole, way = ways(share, self.known_from, self.geometry)
         reads = self._choose(features, share, hole, way)
         positions = tap_positions(share, *self.geometry) + reads.offsets
         seen = read(share, positions)[:, 0]
-        y, known = self._sum(features, reads, seen)
-        if self.tells == "window":
-            unmoved = windows(padded(share, self.geometry, 0.0), self.geometry).mean(1)
-            known = torch.where(known > 0, unmoved, 0)
+        y, counted = self._sum(features, reads, seen)
+        known = torch.where(counted > NOTHING, self._told(share, reads, seen), 0)
         self._show(reads, positions, seen, known)
         if sampling_training.listens(self):
             sampling_training.tell(self, self._losses(reads, positions, way))
@@ -189,10 +195,25 @@ class DeformableSampling2d(nn.Conv2d):
         seen = [share, distance / self.reach, direction, inner / self.reach]
         return torch.cat([features, *(each.to(features.dtype) for each in seen)], 1)
 
+    def _unmoved(self, features: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Without choices: a partial convolution whose validity may be a fraction."""
+        geometry = self.geometry[1:]
+        ones = share.new_ones(1, 1, *self.kernel_size)
+        counted = F.conv2d(share, ones, None, *geometry)
+        y = F.conv2d(features, self.weight, None, *geometry)
+        known = torch.where(counted > NOTHING, counted / self.taps, 0).clamp(max=1)
+        emit(
+            self,
+            "seen",
+            lambda: windows(padded(share, self.geometry, 0.0), self.geometry)[:, :, 0],
+        )
+        emit(self, "valid", known)
+        return self._balanced(y, counted, self._bias()), known
+
     def _sum(
         self, features: Tensor, reads: Reads, seen: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The output, and how much of what each place read is known."""
+        """The output, and how many known reads each place has, by their weight."""
         y = faster(
             features,
             reads.offsets.flatten(1, 2),
@@ -200,31 +221,47 @@ class DeformableSampling2d(nn.Conv2d):
             *self.geometry[1:],
             reads.modulation,
         )
-        dtype = y.dtype
-        bias = None if self.bias is None else self.bias[None, :, None, None]
+        bias = self._bias()
         if reads.shares is not None:
             y = _mixed(y, reads.shares)
             bias = None if bias is None else _mixed(bias, reads.shares)
         counted = seen if reads.modulation is None else seen * reads.modulation
         counted = counted.sum(1, keepdim=True)
-        known = counted > NOTHING
+        return self._balanced(y, counted, bias), counted
+
+    def _bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias[None, :, None, None]
+
+    def _balanced(self, y: Tensor, counted: Tensor, bias: Tensor | None) -> Tensor:
+        """As loud as with all reads known, then the bias; 0 where none is."""
+        dtype, known = y.dtype, counted > NOTHING
         if self.renormalised:
             y = y * (self.taps / torch.where(known, counted, 1))
         y = y if bias is None else y + bias
-        y = torch.where(known, y, 0) if self.renormalised else y
-        mean = seen.detach().mean(1, keepdim=True).clamp(max=1)
-        return y.to(dtype), torch.where(known, mean, 0)
+        return (torch.where(known, y, 0) if self.renormalised else y).to(dtype)
+
+    def _told(self, share: Tensor, reads: Reads, seen: Tensor) -> Tensor:
+        """How much of the output is known, see ``tells``: from 0 to 1."""
+        if self.tells == "window":
+            unmoved = padded(share, self.geometry, 0.0)
+            return windows(unmoved, self.geometry).mean(1)
+        found = seen.detach()
+        if self.tells == "near":
+            far = reads.offsets.detach().square().sum(2).sqrt()
+            found = found / (1 + far / FADES)
+        return found.mean(1, keepdim=True).clamp(max=1)
 
     def _losses(
         self, reads: Reads, positions: Tensor, way: Tensor
     ) -> dict[str, Tensor]:
         """See ``sampling_losses``."""
-        depth = way.square().sum(1, keepdim=True).sqrt()
-        corner = positions.new_tensor(self.geometry[2]).view(2, 1, 1)
-        deep = sampling_training.depth_at(depth, positions + corner)
-        unmoved = windows(depth, self.geometry).sum()
-        terms = {"unknown": deep.sum() / unmoved.clamp(min=1)}
+        terms: dict[str, Tensor] = {}
         if self.moves != "none":
+            depth = way.square().sum(1, keepdim=True).sqrt()
+            corner = positions.new_tensor(self.geometry[2]).view(2, 1, 1)
+            deep = sampling_training.depth_at(depth, positions + corner)
+            unmoved = windows(depth, self.geometry).sum()
+            terms["unknown"] = deep.sum() / unmoved.clamp(min=1)
             terms["length"] = sampling_training.length(
                 reads.learned, reads.movable, self.reach
             )
@@ -266,7 +303,7 @@ def _check_options(starts: str, moves: str, tells: str) -> None:
     for value, allowed in (
         (starts, ("nearest", "window")),
         (moves, ("unknown", "all", "none")),
-        (tells, ("reads", "window")),
+        (tells, ("reads", "near", "window")),
     ):
         if value not in allowed:
             raise ValueError(f"{value!r} is none of {', '.join(allowed)}")

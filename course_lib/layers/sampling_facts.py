@@ -29,7 +29,7 @@ class SamplingFacts(NamedTuple):
 def sampling_facts(
     network: nn.Module, image: Tensor, hole: Tensor
 ) -> dict[str, SamplingFacts]:
-    """By layer name, in the order of the network, each ``DeformableSampling2d``.
+    """By layer name, in the order of the network, each layer that moves its reads.
 
     ``image (N, 3, H, W)``, ``hole (N, 1, H, W)``: all that ``network`` is given.
     """
@@ -43,7 +43,7 @@ def sampling_facts(
     return {
         name: _facts(layer, inputs[name], evidence[name])
         for name, layer in layers.items()
-        if name in inputs
+        if "positions" in evidence.get(name, {})
     }
 
 

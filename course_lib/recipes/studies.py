@@ -35,7 +35,7 @@ _D = "DeformableSampling2d"
 _OF_ALL = [_D, {"starts": "window", "moves": "all"}]
 _OF_UNKNOWN = [_D, {"starts": "window"}]
 _CHOSEN = [_D, {"starts": "window", "kernels": 3}]
-_FIRST = [_D, {"tells": "window"}]
+_FIRST = [_D, {"tells": "near"}]
 _WIDE = [16, 32, 48, 64, 64]
 _SLIM = [14, 28, 40, 54, 56]  # what the heads cost is taken from the width
 _NARROW = [10, 20, 32, 40, 42]  # and what three kernels cost
@@ -47,7 +47,7 @@ def _unet(channels: Sequence[int], **arguments: Any) -> dict[str, Any]:
 
 def _moving(channels: Sequence[int] = _SLIM, **arguments: Any) -> dict[str, Any]:
     """Reads that move on the way down, partial convolutions on the way up."""
-    return _unet(channels, decoder="PartialConv2d", **arguments)
+    return _unet(channels, decoder=weights.STILL, **arguments)
 
 
 _LIGHT = {"unknown": 0.1, "length": 0.05}
@@ -56,7 +56,7 @@ SAMPLING = {  # parameters differ by less than 1 %
     "plain": Form(_unet(_WIDE)),
     "plain, filled": Form(_unet(_WIDE, fill="nearest")),
     "partial": Form(_unet(_WIDE, conv="PartialConv2d")),
-    "nearest": Form(_unet(_WIDE, conv="PartialConv2d", first=weights.NEAREST)),
+    "nearest": Form(_unet(_WIDE, conv=weights.STILL, first=weights.NEAREST)),
     "free": Form(_moving(conv=_OF_ALL), {"unknown": 0.0}, "sampling_free"),
     "constrained": Form(
         _moving(conv=_OF_ALL), {"unknown": 1.0}, "sampling_constrained"

@@ -17,8 +17,9 @@ from course_lib.session import Budget
 BUDGET = (Budget(8_000, 16, 64), Budget(4_000, 8, 128))  # every U-Net of the course
 RATE = 2e-3
 GATED_CHANNELS = [24, 40, 72, 88, 96]  # with gates .3 % fewer parameters than plain
-UNMOVED = {"moves": "none", "modulated": False, "tells": "window"}  # but to the nearest
-NEAREST = ["DeformableSampling2d", UNMOVED]
+_STILL = {"moves": "none", "modulated": False}
+STILL = ["DeformableSampling2d", {"starts": "window", **_STILL}]
+NEAREST = ["DeformableSampling2d", {"tells": "near", **_STILL}]
 GUIDED_BUDGET = (Budget(9_000, 8, 64), Budget(2_500, 4, 128))
 GUIDED = {"width": 12, "dilations": [1, 2, 4, 8], "guided": True}
 CRITIC_BUDGET = (Budget(1_600, 4, 128),)
@@ -60,7 +61,7 @@ def gated_unet() -> None:
 
 def nearest_unet() -> None:
     """Lesson 08: a partial U-Net whose first reads begin at the nearest known pixel."""
-    _unet("nearest_unet", {"conv": "PartialConv2d", "first": NEAREST})
+    _unet("nearest_unet", {"conv": STILL, "first": NEAREST})
 
 
 def coarse_to_fine() -> None:

@@ -504,7 +504,29 @@ def test_the_length_is_a_share_of_the_reach_over_taps_that_may_move():
     chosen.head.weight.data[:, :18] = 1e3
     expected = ((2 * 4.0**2 + 0.01) ** 0.5 - 0.1) / 4.0
     assert abs(losses(chosen, x, valid)["length"] - expected) < 1e-9
-    assert "length" not in losses(layer(1, 1, 3, 1, 1, moves="none"), x, valid)
+    still = layer(1, 1, 3, 1, 1, moves="none", kernels=2)
+    assert set(losses(still, x, valid)) == {"balance"}  # nothing to choose but kernels
+
+
+@pytest.mark.parametrize("renormalised", [True, False])
+def test_without_choices_it_equals_the_form_that_reads_tap_by_tap(renormalised: bool):
+    options = {"starts": "window", "modulated": False, "renormalised": renormalised}
+    still = layer(3, 4, (5, 3), (2, 1), (2, 1), moves="none", **options)
+    slow = layer(3, 4, (5, 3), (2, 1), (2, 1), moves="all", **options)
+    slow.load_state_dict(slow.state_dict() | still.state_dict())
+    slow.reset_head()
+    x, valid = draw(2, 3, 11, 9), scattered(2, 1, 11, 9) * draw(2, 1, 11, 9).sigmoid()
+    for found, expected in zip(still(x, valid), slow(x, valid), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_near_tells_from_how_far_the_reads_were_fetched():
+    valid = torch.zeros(1, 1, 1, 9, dtype=torch.float64)
+    valid[..., 0] = 1
+    fetching = layer(1, 1, 1, moves="none", modulated=False, tells="near")
+    _, known = fetching(torch.ones_like(valid), valid)
+    expected = [1 / (1 + column / 4) for column in range(9)]
+    assert known.flatten().tolist() == pytest.approx(expected)
 
 
 def small(**options) -> UNet:
