@@ -51,7 +51,7 @@ def _moving(channels: Sequence[int] = _SLIM, **arguments: Any) -> dict[str, Any]
 
 
 _LIGHT = {"unknown": 0.1, "length": 0.05}
-SAMPLING_BUDGET = (Budget(1_000, 8, 64), Budget(200, 8, 128))
+SAMPLING_BUDGET = (Budget(800, 8, 64), Budget(100, 8, 128))
 SAMPLING = {  # parameters differ by less than 1 %
     "plain": Form(_unet(_WIDE)),
     "plain, filled": Form(_unet(_WIDE, fill="nearest")),
