@@ -13,6 +13,7 @@ from course_lib.layers.partial import PartialConv2d, PartialConv3d
 from course_lib.layers.parts import Parts, carried, pairs, promises, together
 from course_lib.layers.plain import PlainConv2d
 from course_lib.layers.pointwise_norm import PointwiseNorm
+from course_lib.layers.reach import ReachSelection2d
 from course_lib.layers.sampling import deform_conv2d
 from course_lib.layers.sampling_facts import SamplingFacts, sampling_facts, spread
 from course_lib.layers.sampling_training import (
@@ -33,6 +34,7 @@ __all__ = [
     "Parts",
     "PlainConv2d",
     "PointwiseNorm",
+    "ReachSelection2d",
     "SamplingFacts",
     "carried",
     "deform_conv2d",

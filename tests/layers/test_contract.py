@@ -20,9 +20,18 @@ from course_lib.layers import (
     PartialConv2d,
     PartialConv3d,
     PlainConv2d,
+    ReachSelection2d,
     promises,
 )
 from course_lib.tensors import ContractError
+
+
+class TwoReaches(ReachSelection2d):
+    """Built as the others are; it has one stride and padding of its own."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *_, **__) -> None:
+        super().__init__(inputs, outputs, (kernel, kernel + 2))
+
 
 # Each with the size that it is tested at: two axes, or three for pictures in time
 LAYERS = {
@@ -33,6 +42,7 @@ LAYERS = {
     GatedConv3d: (3, 9, 12),
     GatedUpConv2d: (9, 12),
     DeformableSampling2d: (9, 12),
+    TwoReaches: (9, 12),
 }
 SHARING = [DeformableSampling2d]  # validity of the output is a share, not 0 or 1
 READING = [kind for kind in LAYERS if promises(kind, "reads_validity")]
