@@ -1,7 +1,7 @@
 """Exercises of lesson 07: mask-aware dynamic filtering."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,31 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from course_lib.exercises import Cases, Exercise
-from course_lib.exercises.comparison import difference
-
-# A wrong answer, and what to say to one that gives the same
-Mistakes = Mapping[str, tuple[Callable[..., Any], str]]
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """Compares with the reference, and looks for the mistake behind a difference."""
-
-    reference: Callable[..., Any]
-    mistakes: Mistakes
-    atol: float = 1e-9
-    rtol: float = 1e-7
-
-    def __call__(self, got: Any, *case: Any) -> str:
-        text = difference(got, self.reference(*case), self.atol, self.rtol)
-        for answer, hint in self.mistakes.values() if text else ():
-            if not difference(got, answer(*case), self.atol, self.rtol):
-                return f"{text}\n  {hint}"
-        return text
-
-
-def _answers(mistakes: Mistakes) -> dict[str, Callable[..., Any]]:
-    return {name: answer for name, (answer, _) in mistakes.items()}
+from course_lib.exercises.mistakes import Judge, Mistakes, answers
 
 
 def _numbers(draw: torch.Generator, *shape: int) -> Tensor:
@@ -1121,7 +1097,7 @@ DETACHED: dict[str, Callable[..., Any]] = {
     "all detached": lambda *case: normalised(*case).detach(),
 }
 
-_VALUES = _Judge(filtered, FILTERED)
+_VALUES = Judge(filtered, FILTERED)
 
 EXERCISES = (
     Exercise(
@@ -1129,8 +1105,8 @@ EXERCISES = (
         reference=made_kernel,
         cases=_kernel_cases,
         gradient=True,
-        judge=_Judge(made_kernel, MADE, 1e-6, 1e-5),
-        wrong=_answers(MADE),
+        judge=Judge(made_kernel, MADE, 1e-6, 1e-5),
+        wrong=answers(MADE),
     ),
     Exercise(
         "07.2",
@@ -1141,7 +1117,7 @@ EXERCISES = (
         gradient=True,
         call=_ask_filtered,
         judge=_judge_filtered,
-        wrong=_answers(FILTERED)
+        wrong=answers(FILTERED)
         | {
             "a kernel for each place": _kernel_for_each,
             "place by place": _place_by_place,
@@ -1153,8 +1129,8 @@ EXERCISES = (
         "07.3",
         reference=different_windows,
         cases=_window_cases,
-        judge=_Judge(different_windows, WINDOWS, 1e-6, 1e-5),
-        wrong=_answers(WINDOWS)
+        judge=Judge(different_windows, WINDOWS, 1e-6, 1e-5),
+        wrong=answers(WINDOWS)
         | {"the number alone": lambda *case: different_windows(*case)[0]},
     ),
     Exercise(
@@ -1164,7 +1140,7 @@ EXERCISES = (
         atol=1e-3,  # of gradients, which a small variance makes a thousand times larger
         rtol=1e-3,
         gradient=True,
-        judge=_Judge(normalised, NORMALISED, 2e-4, 1e-4),
-        wrong=_answers(NORMALISED) | DETACHED,
+        judge=Judge(normalised, NORMALISED, 2e-4, 1e-4),
+        wrong=answers(NORMALISED) | DETACHED,
     ),
 )

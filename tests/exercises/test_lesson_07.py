@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.exercises import WrongAnswer, find, grade, lesson_07
+from course_lib.exercises.mistakes import Mistakes
 from course_lib.layers import MaskAwareDynamicConv2d, PointwiseNorm
 
 
@@ -200,7 +201,7 @@ def test_mistakes_can_be_looked_for_in_every_case(key: str):
 
 
 @pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
-def test_no_two_mistakes_have_the_same_hint(bank: lesson_07.Mistakes):
+def test_no_two_mistakes_have_the_same_hint(bank: Mistakes):
     assert len({hint for _, hint in bank.values()}) == len(bank)
 
 
