@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from course_lib import photos, zoo
 from course_lib.session import ASSETS, ROOT
@@ -113,6 +114,18 @@ def test_weights_and_cards_come_in_pairs():
     assert {p.stem for p in files} == set(zoo.names())
     assert len(files) == 2 * len(zoo.names())
     assert sum(p.stat().st_size for p in files) <= 36_000_000
+
+
+def test_no_weights_are_stored_twice():
+    where: dict[str, list[str]] = {}
+    for name in zoo.names():
+        for key, value in load_file(zoo.FOLDER / f"{name}.safetensors").items():
+            if value.nbytes > 5_000:
+                content = hashlib.sha256(value.numpy().tobytes()).hexdigest()
+                where.setdefault(content, []).append(f"{name}: {key}")
+    assert where
+    twice = [keys for keys in where.values() if len(keys) > 1]
+    assert twice == [], "let the card say what it shares: zoo.save(..., shares=NAME)"
 
 
 def test_the_committed_tree_stays_below_60_mb():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from course_lib import evaluation, holes, layers, networks, photos, zoo
 from course_lib.networks import UNet
@@ -74,7 +75,7 @@ def test_an_unknown_name_lists_what_exists(folder: Path):
 def test_a_missing_file_is_named_with_what_to_do(folder: Path):
     saved()
     (folder / "tiny.safetensors").unlink()
-    with pytest.raises(ZooError, match=r"tiny\.safetensors is missing\..*retrain"):
+    with pytest.raises(ZooError, match=r"^tiny\.safetensors is missing\..*retrain"):
         zoo.load("tiny")
 
 
@@ -185,6 +186,119 @@ def test_a_statistic_beyond_half_precision_stays_whole(folder: Path):
         assert found.running_var[0] == 7.5e8
         assert found.running_mean[0] == torch.tensor(0.1).half().float()
     assert norm.running_mean[0] == torch.tensor(0.1)
+
+
+def branched() -> UNet:
+    """The network "branch": as "base" but for the last layer, sharing the rest."""
+    network = saved("base")
+    with torch.no_grad():
+        network.last.weight.mul_(0.5)
+        network.last.bias.zero_()
+    zoo.save(network, "branch", PLAN, {"seed": 6}, shares="base")
+    return network
+
+
+def stored(folder: Path, name: str) -> set[str]:
+    return set(load_file(folder / f"{name}.safetensors"))
+
+
+def test_what_is_shared_is_stored_once_and_loaded_to_the_bit(folder: Path):
+    network = branched()
+    facts = zoo.card("branch")
+    assert facts["shares"] == {"base": zoo.card("base")["sha256"]}
+    assert "shares" not in zoo.card("base")
+    assert stored(folder, "branch") == {"last.weight", "last.bias"}
+    expected = zoo.rounded(network).state_dict()
+    for key, value in zoo.load("branch").state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            assert value.numpy().tobytes() == expected[key].numpy().tobytes(), key
+
+
+def test_only_equal_bits_are_shared(folder: Path):
+    network = saved("base")
+    with torch.no_grad():
+        network.last.bias.zero_()
+    zoo.save(network, "base", PLAN, {})
+    network.last.bias.data.neg_()  # -0 equals 0 and has other bits
+    zoo.save(network, "branch", PLAN, {}, shares="base")
+    assert stored(folder, "branch") == {"last.bias"}
+    assert zoo.load("branch").last.bias.signbit().all()
+
+
+def test_a_network_without_equal_weights_shares_nothing(folder: Path):
+    network = saved("base")
+    for value in [*network.parameters(), *network.buffers()]:
+        value.data.add_(1)
+    zoo.save(network, "branch", PLAN, {}, shares="base")
+    assert "shares" not in zoo.card("branch")
+    (folder / "base.safetensors").unlink()
+    zoo.load("branch")
+
+
+def test_what_else_lies_in_the_shared_file_does_no_harm(folder: Path):
+    plan = deepcopy(PLAN)
+    plan["arguments"] = {"channels": [4, 6, 8], "kernels": [3, 3, 3]}
+    network, deeper = saved(), zoo.build(plan)
+    deeper.last.load_state_dict(network.last.state_dict())
+    zoo.save(deeper, "base", plan, {})
+    zoo.save(network, "branch", PLAN, {}, shares="base")
+    shared = set(network.state_dict()) - stored(folder, "branch")
+    assert {"last.weight", "last.bias"} <= shared
+    assert set(deeper.state_dict()) - set(network.state_dict())
+    assert torch.equal(zoo.load("branch").last.bias, zoo.rounded(network).last.bias)
+
+
+def test_sharing_is_one_level_deep(folder: Path):
+    network = branched()
+    zoo.save(network, "leaf", PLAN, {}, shares="branch")
+    shared = {"last.weight", "last.bias"}  # all that lies in the file of the branch
+    assert stored(folder, "leaf") == stored(folder, "base") - shared
+    (folder / "base.safetensors").unlink()
+    zoo.load("leaf")
+
+
+def test_a_missing_shared_file_is_named_with_who_needs_it(folder: Path):
+    branched()
+    (folder / "base.safetensors").unlink()
+    said = r"^base\.safetensors, of which branch shares a part, is missing\..*retrain"
+    with pytest.raises(ZooError, match=said):
+        zoo.load("branch")
+
+
+def test_a_damaged_shared_file_is_noticed(folder: Path):
+    branched()
+    path = folder / "base.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    said = r"^base\.safetensors, of which branch shares a part, is damaged"
+    with pytest.raises(ZooError, match=said):
+        zoo.load("branch")
+
+
+def test_a_retrained_shared_file_is_noticed(folder: Path):
+    network = branched()
+    wanted = zoo.card("base")["sha256"][:8]
+    zoo.save(network, "base", PLAN, {})  # whole, and true to its own card
+    zoo.load("base")
+    said = f"base.* belongs to another card: .*the card says {wanted}"
+    with pytest.raises(ZooError, match=said):
+        zoo.load("branch")
+
+
+@pytest.mark.parametrize("shares", [None, {}, ["base"], {"branch": ""}])
+def test_a_card_that_forgot_what_it_shares_is_noticed(folder: Path, shares: object):
+    branched()
+    path = folder / "branch.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shares": shares}))
+    with pytest.raises(ZooError, match=r"branch.*(does not fit|another card)"):
+        zoo.load("branch")
+
+
+def test_sharing_with_a_broken_file_saves_nothing(folder: Path):
+    saved("base")
+    (folder / "base.safetensors").unlink()
+    with pytest.raises(ZooError, match=r"base\.safetensors is missing"):
+        zoo.save(zoo.build(PLAN), "branch", PLAN, {}, shares="base")
+    assert zoo.names() == ["base"]
 
 
 def test_the_shipped_limit_is_two_and_a_half_megabytes():
