@@ -1,15 +1,77 @@
 """What many small networks scored under one protocol; lesson 08 reads the first.
 
-Made by ``course.py weights sampling_study``.
+Made by ``course.py weights sampling_study``: equal data, holes, steps and parameters,
+several seeds; a cell is one form with one seed.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from course_lib.session import ASSETS
 
 FOLDER = ASSETS / "studies"
+
+
+class StudyError(RuntimeError):
+    """A study, or a part of one, that does not exist or is damaged."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Scores and facts by form and seed; printed, it is the table, best form first."""
+
+    every: dict[str, dict[str, Any]]
+
+    @property
+    def forms(self) -> list[str]:
+        """All forms, by their mean hole L1, smallest first."""
+        found = {key.rpartition(" ")[0] for key in self.every}
+        return sorted(found, key=lambda form: float(self.mean(form).mean()))
+
+    def of(self, form: str) -> list[dict[str, Any]]:
+        """The cells of a form, by seed. Raises ``StudyError`` if there are none."""
+        found = [
+            self.every[key]
+            for key in sorted(self.every)
+            if key.rpartition(" ")[0] == form
+        ]
+        if not found:
+            raise StudyError(f"no form is called {form!r}; there is {self.forms}")
+        return found
+
+    def scores(self, form: str, metric: str = "hole_l1") -> Tensor:
+        """``(seeds, 6, 2)``: hole-ratio bucket by border, as ``Table`` has them."""
+        return torch.tensor([cell["scores"][metric] for cell in self.of(form)])
+
+    def mean(self, form: str, metric: str = "hole_l1") -> Tensor:
+        """``(seeds,)``: the mean over all buckets."""
+        return self.scores(form, metric).nanmean((1, 2))
+
+    def reads(self, form: str, fact: str) -> Tensor:
+        """``(seeds, layers)``: ``before``, ``after``, ``length`` or ``spread``.
+
+        Of the layers that move reads, in order; see ``layers.SamplingFacts``.
+        """
+        return torch.tensor(
+            [[each[fact] for each in cell["reads"].values()] for cell in self.of(form)]
+        )
+
+    def __str__(self) -> str:
+        wide = max(map(len, self.forms)) + 1
+        lines = [f"{'':{wide}} weights  hole L1 of each seed     mean  PSNR dB"]
+        for form in self.forms:
+            each, size = self.mean(form), self.of(form)[0]["parameters"]
+            row = " ".join(f"{value:.4f}" for value in each)
+            psnr = self.mean(form, "hole_psnr").mean()
+            lines.append(
+                f"{form:{wide}} {size:,}  {row}  {each.mean():.4f}    {psnr:.2f}"
+            )
+        return "\n".join(lines)
 
 
 def path(name: str) -> Path:
@@ -18,8 +80,25 @@ def path(name: str) -> Path:
 
 
 def cells(name: str) -> dict[str, dict[str, Any]]:
-    """What was measured, by ``"form seed"``; nothing before a study has begun."""
+    """What was measured, by ``"form seed"``; empty before a study has begun."""
     if not path(name).exists():
         return {}
-    found: dict[str, dict[str, Any]] = json.loads(path(name).read_text("utf-8"))
+    try:
+        found = json.loads(path(name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"{path(name).name} is damaged: {error}. {_AGAIN}") from error
+    if not isinstance(found, dict):
+        raise StudyError(f"{path(name).name} is damaged: no JSON object. {_AGAIN}")
     return found
+
+
+def load(name: str) -> Study:
+    """A study. Raises ``StudyError`` when it is missing, empty or damaged."""
+    found = cells(name)
+    if not found:
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.json"))) or "none"
+        raise StudyError(f"no study is called {name!r}; there is {known}. {_AGAIN}")
+    return Study(found)
+
+
+_AGAIN = "Fetch the course's files again, or measure: python3 course.py weights"

@@ -26,6 +26,7 @@ FLOORS = {
     "losses": 1.5,
     "networks": 2,
     "zoo": 3,
+    "studies": 3,
     "fills": 3,
     "training": 4,
     "evaluation": 4,
