@@ -494,6 +494,19 @@ def test_without_a_hole_or_a_known_pixel_each_is_its_own_nearest():
     assert holes.nearest(hole[:0]).shape == (0, 2, 4, 5)
 
 
+def test_a_nearest_fill_takes_known_colours_and_reads_no_hidden_one():
+    hole = random_hole(3, 8, 11)
+    hole[2] = 1
+    image = torch.rand(3, 3, 8, 11)
+    secret = torch.where(hole.bool(), torch.nan, image)
+    filled = holes.nearest_fill(secret, hole)
+    assert torch.equal(filled[2], torch.full((3, 8, 11), 0.5))  # nothing is known
+    for sample in (0, 1):
+        rows, columns = holes.nearest(hole)[sample]
+        assert torch.equal(filled[sample], image[sample][:, rows, columns])
+    assert holes.nearest_fill(image, 0 * hole).equal(image)
+
+
 def test_float32_keeps_all_distances_apart_where_there_is_nothing_longer():
     assert holes._exact_dtype(torch.device("mps")) == torch.float32
     assert holes._exact_dtype(torch.device("cuda")) == torch.float64

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from course_lib import holes, photos, recipes, sketch
-from course_lib.layers import MaskAwareDynamicConv2d
+from course_lib import holes, photos, recipes, sketch, studies, zoo
+from course_lib.layers import (
+    DeformableSampling2d,
+    MaskAwareDynamicConv2d,
+    SamplingFacts,
+)
 from course_lib.networks import Cascade, CoarseToFine, UNet
 from course_lib.recipes import adversaries, runs
 from course_lib.recipes.weights import training_facts
@@ -314,6 +319,61 @@ def test_training_can_go_on_with_a_loss_of_its_own():
         assert torch.allclose(now, begun, atol=1e-7)
     (inside,) = history.losses["hole"]
     assert history.losses["loss"] == [pytest.approx(3 * inside)]
+
+
+def test_layers_that_choose_their_reads_are_charged_and_begin_without_a_choice():
+    conv = partial(DeformableSampling2d, starts="window")
+    network = UNet(conv, channels=(4, 6), kernels=(3, 3))
+    torch.nn.init.ones_(network.encoder[0].conv.head.bias)
+    charged = {"unknown": 5.0, "length": 0.5}
+    history = runs.train_fill(
+        network, "moved", (Budget(2, 2, 16),), rate=1e-3, sampling=charged
+    )
+    assert history.losses["unknown"][0] == pytest.approx(1)  # nothing has moved yet
+    assert history.losses["length"][0] == pytest.approx(0, abs=1e-6)
+    free = UNet(conv, channels=(4, 6), kernels=(3, 3))
+    runs.train_fill(free, "free", (Budget(2, 2, 16),), rate=1e-3)
+    heads = [n.encoder[1].conv.head.weight for n in (network, free)]
+    assert not torch.equal(*heads)
+
+
+def study_of_two(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    """A study of two forms of tiny networks, where nothing is scored at length."""
+    monkeypatch.setattr(studies, "FOLDER", folder)
+    monkeypatch.setattr(zoo, "FOLDER", folder / "weights")
+    scored = {metric: [[0.1, 0.2]] * 6 for metric in recipes.studies.METRICS}
+    monkeypatch.setattr(recipes.studies.weights, "scores", lambda *_: scored)
+    shape = {"channels": [4, 6], "kernels": [3, 3]}
+    still = {"class": "UNet", "arguments": shape}
+    moved = {
+        "class": "UNet",
+        "arguments": shape | {"conv": ["DeformableSampling2d", {}]},
+    }
+    return {
+        "still": recipes.studies.Form(still),
+        "moved": recipes.studies.Form(moved, {"length": 1.0}, "kept"),
+    }
+
+
+def test_a_study_goes_on_where_it_was_and_repeats_what_has_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+):
+    forms = study_of_two(monkeypatch, tmp_path)
+    budget = (Budget(1, 2, 16),)
+    recipes.studies._fill("tried", forms, budget, seeds=1)
+    assert list(studies.cells("tried")) == ["moved 0", "still 0"]
+    assert zoo.load("kept") is not None
+    found = studies.cells("tried")["moved 0"]
+    assert list(found["reads"]["encoder.0.conv"]) == list(SamplingFacts._fields)
+    assert "reads" not in studies.cells("tried")["still 0"]
+    capsys.readouterr()
+    recipes.studies._fill("tried", forms, budget, seeds=2)
+    said = capsys.readouterr().out
+    assert "tried: still, seed 1" in said
+    assert "seed 0" not in said
+    recipes.studies._fill("tried", forms, (Budget(2, 2, 16),), seeds=1)
+    assert "tried: moved, seed 0" in capsys.readouterr().out
+    assert len(studies.cells("tried")) == 4
 
 
 def test_a_training_begins_from_its_seed_alone_whatever_was_drawn_before():

@@ -176,6 +176,20 @@ def test_a_plan_names_the_convolution():
     assert json.loads(json.dumps(plan)) == plan  # building changed nothing in it
 
 
+def test_a_plan_gives_a_layer_options_and_places():
+    plan = deepcopy(PLAN)
+    still = {"starts": "window", "moves": "none", "modulated": False}
+    plan["arguments"] |= {
+        "first": ["DeformableSampling2d", {"tells": "near"}],
+        "decoder": ["DeformableSampling2d", still],
+    }
+    network = zoo.build(plan)
+    assert network.encoder[0].conv.tells == "near"
+    assert isinstance(network.encoder[1].conv, layers.PlainConv2d)
+    assert network.last.head is None
+    assert json.loads(json.dumps(plan)) == plan
+
+
 def test_a_statistic_beyond_half_precision_stays_whole(folder: Path):
     network = zoo.build(PLAN)
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))

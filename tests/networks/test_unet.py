@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from unets import pair, small
 
-from course_lib.layers import Parts, PlainConv2d
+from course_lib.holes import nearest_fill
+from course_lib.layers import GatedConv2d, PartialConv2d, Parts, PlainConv2d
 from course_lib.networks import UNet
 from course_lib.tensors import ContractError
 
@@ -73,3 +74,23 @@ def test_normalisation_is_everywhere_but_first_and_last():
     assert all(isinstance(s.norm, nn.BatchNorm2d) for s in network.decoder)
     assert network.encoder[0].conv.bias is not None
     assert network.encoder[1].conv.bias is None
+
+
+def test_another_convolution_first_and_on_the_way_up():
+    network = small(conv=PlainConv2d, first=PartialConv2d, decoder=GatedConv2d)
+    kinds = [type(stage.conv) for stage in network.encoder]
+    assert kinds == [PartialConv2d, PlainConv2d, PlainConv2d]
+    assert {type(stage.conv) for stage in network.decoder} == {GatedConv2d}
+    assert isinstance(network.last, PlainConv2d)  # gated ones activate
+    assert network.sees_hole
+
+
+def test_filled_from_the_nearest_pixel_it_sees_that_picture():
+    image, hole = pair()
+    told = small(fill="nearest")
+    grey = small(fill=0.5)
+    assert not torch.equal(told(image, hole), grey(image, hole))
+    grey.fill = nearest_fill(image, hole)  # what hide() then puts under the hole
+    assert torch.equal(told(image, hole), grey(image, hole))
+    secret = torch.where(hole.bool(), torch.nan, image)
+    assert torch.equal(told(secret, hole), told(image, hole))
