@@ -11,6 +11,7 @@ from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.kernel_explorer import KernelExplorer
 from course_lib.widgets.painter import HolePainter
 from course_lib.widgets.reading_explorer import ReadingExplorer
+from course_lib.widgets.sampling_explorer import SamplingExplorer
 from course_lib.widgets.sketch_pad import SketchPad
 from course_lib.widgets.training_view import TrainingView
 from course_lib.widgets.window_explorer import WindowExplorer
@@ -24,6 +25,7 @@ __all__ = [
     "HolePainter",
     "KernelExplorer",
     "ReadingExplorer",
+    "SamplingExplorer",
     "SketchPad",
     "TrainingView",
     "WindowExplorer",

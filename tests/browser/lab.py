@@ -96,6 +96,34 @@ network = cl.networks.Cascade(refinements=2, hidden=8)
 kernel = cl.KernelExplorer(network.eval(), "hedgehog")
 kernel"""
 
+SAMPLING = """import torch
+from functools import partial
+
+def noisy(amount, seed, first=None, **options):
+    draw = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    layer = partial(cl.layers.DeformableSampling2d, starts="window")
+    network = cl.networks.UNet(
+        conv=partial(layer, **options),
+        first=first and partial(cl.layers.DeformableSampling2d, tells="window"),
+        decoder=cl.layers.PlainConv2d,
+        channels=[8, 12, 16, 16, 16],
+    )
+    for stage in network.encoder:
+        for weight in stage.conv.head.parameters():
+            noise = torch.randn(weight.shape, generator=draw)
+            weight.data = amount * noise / weight[0].numel() ** 0.5
+    return network.eval()
+
+networks = {
+    "off": noisy(1.0, 0, moves="all"),
+    "soft": noisy(2.5, 1, moves="all"),
+    "hard": noisy(0.5, 2, first=True),
+    "selection": noisy(0.5, 3, first=True, kernels=4),
+}
+sampling = cl.SamplingExplorer(networks, "hedgehog")
+sampling"""
+
 SKETCH = """import torch
 import torch.nn.functional as F
 
@@ -115,6 +143,7 @@ def write_notebooks(folder: Path) -> None:
     _write(folder / "film.ipynb", FILM)
     _write(folder / "attending.ipynb", ATTENDING)
     _write(folder / "kernel.ipynb", KERNEL)
+    _write(folder / "sampling.ipynb", SAMPLING)
     _write(folder / "sketch.ipynb", SKETCH)
 
 
@@ -277,6 +306,12 @@ class KernelInPage(CardInPage):
     """A kernel explorer."""
 
     view = "kernel-photo"
+
+
+class SamplingInPage(CardInPage):
+    """A sampling explorer."""
+
+    view = "sampling-view"
 
 
 class SketchInPage(CardInPage):

@@ -16,6 +16,7 @@ from lab import (
     KernelInPage,
     PainterInPage,
     ReadingInPage,
+    SamplingInPage,
     SketchInPage,
     TrainingInPage,
     WindowInPage,
@@ -1262,6 +1263,130 @@ def test_answers_are_shown_and_the_kernel_card_fits(kernel, screenshots):
     kernel.pixels("kernel-photo")
     assert kernel.root.evaluate(overflow) <= 0
     kernel.root.screenshot(path=screenshots / "kernel_narrow.png")
+
+
+# ---- the sampling explorer ----
+
+
+@pytest.fixture(scope="module")
+def sampling_page(make_page, lab):
+    page = make_page(1280, 1000)
+    open_notebook(page, lab, "sampling.ipynb")
+    assert run_all(page) == []
+    yield page
+    assert page.problems == []
+
+
+@pytest.fixture
+def sampling(sampling_page):
+    card = SamplingInPage(sampling_page)
+    code = "_ = sampling.set(network='hard', layer=1, follow=False, photo='hedgehog', "
+    code += "box=(45, 45, 38, 38)).look(0, 0).look()"
+    assert ask_kernel(sampling_page, code) == ""
+    wait = "({ dataset: d }) => d.row === '63' && d.layer === '1' && "
+    wait += "d.box === '45 45 38 38' && d.network === 'hard' && d.follow === 'false'"
+    sampling_page.wait_for_function(wait, arg=card.root.element_handle())
+    return card
+
+
+SAMPLED = "print(*[sampling.shown[k] for k in ('network', 'layer', 'row', 'column')])"
+
+
+def test_a_click_asks_where_a_place_reads(sampling):
+    page, keys = sampling.page, sampling.page.keyboard
+    before = {p: sampling.pixels(p) for p in ("sampling-view", "enlarged-view")}
+    sampling.act(lambda: page.mouse.click(*sampling.at(50.5 / 128, 60.5 / 128)))
+    assert ask_kernel(page, SAMPLED) == "hard 1 60 50"
+    for part, picture in before.items():
+        assert changed(picture, sampling.pixels(part)).any(), part
+    counts = "r = sampling.reads; print(r.before, r.after, len(r.seen))"
+    unmoved, known, count = ask_kernel(page, counts).split()
+    assert (sampling["before"], sampling["after"]) == (unmoved, known)
+    assert sampling.part("fact-known-unmoved").inner_text() == f"{unmoved} of {count}"
+    assert sampling.part("fact-known-moved").inner_text() == f"{known} of {count}"
+    assert f"{known} of {count} reads are known" in sampling.status()
+    told = "print(f'{sampling.reads.length:.1f} px')"
+    assert sampling.part("fact-mean-offset").inner_text() == ask_kernel(page, told)
+    every = "print(*[each['known'] for each in sampling.shown['rivals']])"
+    labels = ("off", "soft", "hard", "selection")
+    bars = [sampling.part(f"known-{label}").inner_text() for label in labels]
+    assert bars == ask_kernel(page, every).split()
+    sampling.act(lambda: sampling.drag((0.4, 0.4), (0.6, 0.5)))
+    assert ask_kernel(page, SAMPLED) == "hard 1 64 76"
+    sampling.act(lambda: keys.press("ArrowLeft"))
+    sampling.act(lambda: keys.press("Shift+ArrowDown"))
+    assert ask_kernel(page, SAMPLED) == "hard 1 72 74"
+    sampling.act(lambda: keys.press("Home"))
+    assert ask_kernel(page, SAMPLED) == "hard 1 63 63"
+
+
+def test_networks_layers_and_reads_of_reads_are_chosen(sampling):
+    page = sampling.page
+    assert sampling.part("follow").is_disabled()
+    sampling.act(lambda: sampling.part("network-selection").check())
+    sampling.act(lambda: sampling.set_range("layer", 3))
+    assert ask_kernel(page, SAMPLED) == "selection 3 63 63"
+    shares = "print(*[f'{k:.2f}' for k in sampling.reads.shares.tolist()])"
+    bars = [sampling.part(f"share-{k}").inner_text() for k in range(4)]
+    assert bars == ask_kernel(page, shares).split()
+    plain = sampling.pixels("enlarged-view")
+    sampling.act(lambda: sampling.part("follow").check())
+    assert changed(plain, sampling.pixels("enlarged-view")).any()
+    facts = "f = sampling.shown['further']; print(f['known'], 'of', f['count'])"
+    told = sampling.part("fact-own-reads-known").inner_text()
+    assert told == ask_kernel(page, facts)
+    assert told.split()[2] == "625", "25 reads of 25 reads"
+    sampling.act(lambda: sampling.part("network-off").check())
+    assert not sampling.part("share-0").count()
+    ask_kernel(page, "sampling.layer = 2; sampling.network = 'soft'")
+    wait = "({ dataset: d }) => d.network === 'soft' && d.layer === '2'"
+    page.wait_for_function(wait, arg=sampling.root.element_handle())
+    assert sampling.part("layer").input_value() == "2"
+    assert sampling.part("network-soft").is_checked()
+
+
+def test_the_hole_of_the_reads_is_dragged(sampling):
+    page, view = sampling.page, sampling.pixels("sampling-view")
+    sampling.act(lambda: sampling.drag((0.5, 0.5), (0.7, 0.5), part="hole-photo"))
+    wait = "({ dataset: d }) => d.state === 'ready'"
+    page.wait_for_function(wait, arg=sampling.root.element_handle())
+    assert ask_kernel(page, "print(*sampling.shown['box'])") == sampling["box"]
+    assert sampling["box"] != "45 45 38 38"
+    assert changed(view, sampling.pixels("sampling-view")).any()
+    assert int(sampling["column"]) > 75, "the deepest pixel is followed"
+    sampling.act(lambda: sampling.part("hole-photo").press("-"))
+    assert sampling["box"].endswith("36 36")
+    sampling.act(lambda: sampling.part("photo-lincolnmemorial").check())
+    assert ask_kernel(page, "print(sampling.shown['photo'])") == "lincolnmemorial"
+
+
+def test_the_sampling_card_answers_at_once_and_fits(sampling, screenshots):
+    page = sampling.page
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    sampling.act(lambda: page.mouse.click(*sampling.at(0.4, 0.47)))
+    for network, layer, follow in (("hard", 1, 0), ("selection", 2, 1), ("soft", 5, 1)):
+        code = f"_ = sampling.set(network='{network}', layer={layer}, follow={follow})"
+        ask_kernel(page, code)
+        for name in ("Dark", "Light"):
+            theme(page, name)
+            sampling.pixels("sampling-view")
+            shot = screenshots / f"sampling_{network}_{name.lower()}.png"
+            sampling.root.screenshot(path=shot)
+        assert sampling.root.evaluate(overflow) <= 0
+        assert sampling.root.bounding_box()["height"] <= 830
+    view = sampling.part("sampling-view").element_handle()
+    points = [[0.3 + 0.02 * k, 0.62 - 0.026 * k] for k in range(12)]
+    for follow in (False, True):
+        ask_kernel(page, f"sampling.set(network='hard', layer=2, follow={follow})")
+        took = page.evaluate(ANSWERED, [sampling.root.element_handle(), view, points])
+        print(f"click to facts, reads of reads {follow}: ", end="")
+        print(f"median {np.median(took):.0f} ms, longest {max(took):.0f} ms")
+        assert np.median(took) < 1000
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 2600})
+    sampling.pixels("sampling-view")
+    assert sampling.root.evaluate(overflow) <= 0
+    sampling.root.screenshot(path=screenshots / "sampling_narrow.png")
 
 
 # ---- lessons ----
