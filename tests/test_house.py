@@ -28,6 +28,7 @@ FLOORS = {
     "zoo": 3,
     "studies": 3,
     "fills": 3,
+    "mining": 3,
     "training": 4,
     "evaluation": 4,
     "recipes": 6,
