@@ -165,7 +165,8 @@ def _checked(score: Tensor) -> Tensor:
 def _pixels(ratio: float | Tensor, order: Tensor) -> Tensor:
     """How many pixels of each sample of ``order (N, H * W)`` go missing."""
     count, area = order.shape
-    share = torch.as_tensor(ratio, device=order.device).double().detach()
+    given = ratio.detach().cpu() if isinstance(ratio, Tensor) else ratio
+    share = torch.as_tensor(given, dtype=torch.float64)  # not every device has it
     if share.dim() > 1 or share.numel() not in (1, count):
         raise ContractError(
             f"ratio {tuple(share.shape)}: expected one number or ({count},), one for "
@@ -175,7 +176,8 @@ def _pixels(ratio: float | Tensor, order: Tensor) -> Tensor:
         raise ContractError(
             f"ratio {share.flatten().tolist()}: a share between 0 and 1, such as 0.35"
         )
-    return (share * area).round().long().clamp(1, area - 1).expand(count)
+    pixels = (share * area).round().long().clamp(1, area - 1)
+    return pixels.to(order.device).expand(count)
 
 
 def _frame(order: Tensor, margin: float) -> Tensor:

@@ -20,8 +20,8 @@ from course_lib.layers import (
     MaskAwareDynamicConv2d,
     SamplingFacts,
 )
-from course_lib.networks import Cascade, CoarseToFine, UNet
-from course_lib.recipes import adversaries, runs
+from course_lib.networks import Cascade, CoarseToFine, MaskGenerator, UNet
+from course_lib.recipes import adversaries, mining, runs
 from course_lib.recipes.weights import training_facts
 from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
@@ -235,7 +235,7 @@ def test_a_critic_that_does_not_care_leaves_l1_alone(monkeypatch):
         versed, "critic", (Budget(1, 2, 16),), rate=1e-3, weight=0.0
     )
     prepare = runs.Run.prepare
-    monkeypatch.setattr(runs, "_initialise", lambda _: None)
+    monkeypatch.setattr(runs, "initialise", lambda _: None)
     monkeypatch.setattr(runs.Run, "prepare", lambda *given: prepare(*given, **betas))
     alone = runs.train_fill(plain, "alone", (Budget(1, 2, 16),), rate=1e-3)
     assert alone.losses["hole"] == with_critic.losses["hole"]
@@ -383,7 +383,7 @@ def test_a_training_begins_from_its_seed_alone_whatever_was_drawn_before():
         torch.manual_seed(draw)
         network = Cascade((4, 6), (6, 8), (5, 3), mask_channels=3, hidden=4)
         torch.manual_seed(0)
-        runs._initialise(network)
+        runs.initialise(network)
         begun.append(weights(network))
     assert torch.equal(*begun)
     layer = network.filters[1]
@@ -438,3 +438,143 @@ def test_occlusions_are_made_of_moving_training_photos(monkeypatch, tmp_path: Pa
     assert set(asked) <= set(photos.names("train"))
     tiles = sheet.reshape(6, 64, 8, 64).any((1, 3))
     assert tiles.all()
+
+
+class Noted(UNet):
+    """A tiny network that remembers the holes it was given while it trained."""
+
+    def __init__(self) -> None:
+        super().__init__(channels=(4, 6), kernels=(3, 3))
+        self.given: list[Tensor] = []
+
+    def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+        self.given.append(hole)
+        return super().forward(image, hole)
+
+
+def mined(
+    network: UNet, name: str, *stages: Budget, **options: Any
+) -> tuple[Any, MaskGenerator]:
+    miner = MaskGenerator((4, 6), (1, 2))
+    stages = stages or (Budget(3, 4, 32),)
+    history = mining.train_mining(network, miner, name, stages, rate=1e-3, **options)
+    return history, miner
+
+
+def test_mining_trains_both_and_says_what_happened():
+    network, count = Noted(), 6
+    history, miner = mined(network, "a", Budget(count, 4, 32))
+    assert history.steps == count
+    parts = ("hole", "score", "area", "mined", "random")
+    assert {
+        name: len(values) for name, values in history.losses.items()
+    } == dict.fromkeys(parts, count)
+    begun = tiny(), MaskGenerator((4, 6), (1, 2))
+    torch.manual_seed(0)
+    begun[1].reset_parameters()
+    runs.initialise(begun[0])
+    for now, before in zip((network, miner), begun, strict=True):
+        assert all(
+            not torch.equal(p, q)
+            for p, q in zip(now.parameters(), before.parameters(), strict=True)
+        )
+    areas = [float(holes.ratio(check_hole(hole)).mean()) for hole in network.given]
+    assert history.losses["area"] == pytest.approx(areas)
+    means = torch.tensor([history.losses["mined"], history.losses["random"]]).mean(0)
+    assert history.losses["hole"] == pytest.approx(means.tolist())
+
+
+def random_holes(count: int, size: int = 32, batch: int = 4) -> list[Tensor]:
+    stage = Budget(count, batch, size)
+    stream = runs.training_batches(stage, torch.Generator().manual_seed(0))
+    return [next(stream)[1] for _ in range(count)]
+
+
+def test_half_of_the_holes_are_mined_at_the_areas_of_those_they_replace():
+    network = Noted()
+    mined(network, "half")
+    for given, drawn in zip(network.given, random_holes(3), strict=True):
+        assert torch.equal(holes.ratio(given), holes.ratio(drawn))
+        assert torch.equal(given[2:], drawn[2:])
+        assert (given[:2] != drawn[:2]).any((1, 2, 3)).all()
+
+
+def mined_counts(network: Noted, count: int) -> list[int]:
+    pairs = zip(network.given, random_holes(count), strict=True)
+    return [int((a != b).any(1).any(1).any(1).sum()) for a, b in pairs]
+
+
+@pytest.mark.parametrize(("share", "kinds"), [(0.0, {"random"}), (1.0, {"mined"})])
+def test_all_holes_can_be_of_one_kind(share: float, kinds: set[str]):
+    network = Noted()
+    history, _ = mined(network, "one kind", share=share)
+    assert set(history.losses) == {"hole", "score", "area"} | kinds
+    assert mined_counts(network, 3) == [round(4 * share)] * 3
+
+
+def test_a_curriculum_begins_with_mined_holes_and_ends_without():
+    network = Noted()
+    mined(network, "curriculum", Budget(10, 4, 32), share=(1.0, 0.0))
+    counts = mined_counts(network, 10)
+    assert counts[0] == 4
+    assert counts[-1] <= 1
+    assert sum(counts) == pytest.approx(22, abs=5)  # 4 * (1 + .9 + ... + .1)
+
+
+def test_a_share_between_whole_pictures_is_right_on_average():
+    draw = torch.Generator().manual_seed(0)
+    counts = [mining._how_many(0.3, 0.5, 4, draw) for _ in range(300)]
+    assert set(counts) == {1, 2}
+    assert sum(counts) / 300 == pytest.approx(1.2, abs=0.1)
+
+
+def test_the_hardest_holes_are_where_the_predictable_ones_are_not():
+    easy, hard = Noted(), Noted()
+    stage = Budget(1, 4, 32)
+    mined(easy, "easy", stage, share=1.0, noise=0.0)
+    mined(hard, "hard", stage, share=1.0, noise=0.0, hardest=True)
+    both = easy.given[0] * hard.given[0]
+    small = holes.ratio(easy.given[0]) <= 0.5
+    assert small.any()
+    assert (both[small] == 0).all()
+    assert torch.equal(holes.ratio(easy.given[0]), holes.ratio(hard.given[0]))
+
+
+def test_mining_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
+    stages, whole = (Budget(3, 4, 16), Budget(2, 2, 32)), runs.training_batches
+    options = {"share": (1.0, 0.3)}
+    first = tiny()
+    history, miner = mined(first, "first", *stages, **options)
+
+    def cut(*stage: Any, **kinds: bool) -> Iterator[runs.Batch]:
+        for number, batch in enumerate(whole(*stage, **kinds)):
+            if number == 1:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(runs, "training_batches", cut)
+    with pytest.raises(SystemExit, match="second: stopped at step 2; call again"):
+        mined(tiny(), "second", *stages, **options)
+    monkeypatch.setattr(runs, "training_batches", whole)
+    torch.manual_seed(5)
+    again = tiny()
+    resumed, miner_again = mined(again, "second", *stages, **options)
+    assert resumed.losses == history.losses
+    assert torch.equal(weights(again), weights(first))
+    assert torch.equal(weights(miner_again), weights(miner))
+    other, _ = mined(tiny(), "other", *stages, **options, seed=1)
+    assert other.losses != history.losses
+
+
+def test_a_frozen_network_is_measured_and_left_as_it_is():
+    network = tiny().eval().requires_grad_(False)
+    before = weights(network)
+    history, _ = mined(network, "frozen", share=0.0)
+    assert torch.equal(weights(network), before)
+    assert not network.training
+    assert history.losses["score"][0] != history.losses["score"][-1]
+    learning = tiny()
+    learning.load_state_dict(network.state_dict())
+    mined(learning, "going on", Budget(1, 4, 32), anew=False)
+    for now, begun in zip(learning.parameters(), network.parameters(), strict=True):
+        assert torch.allclose(now, begun, atol=2e-3)  # one step at most

@@ -49,7 +49,7 @@ def train_fill(
     """
     run = Run(name, stages, seed)
     if anew:
-        _initialise(network)
+        initialise(network)
     optimizer, schedule = run.prepare(network, rate)
 
     def step(batch: Batch) -> dict[str, Tensor]:
@@ -210,7 +210,7 @@ def fill_loss(
     return torch.as_tensor(total), inside
 
 
-def _initialise(network: torch.nn.Module) -> None:
+def initialise(network: torch.nn.Module) -> None:
     """Draw anew what was drawn, without a seed, when the network was made."""
     for module in network.modules():
         if isinstance(module, CONVOLUTIONS) and module.weight.requires_grad:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import zoo
@@ -55,6 +56,12 @@ def test_the_score_lies_on_a_grid_that_is_enlarged_bilinearly():
     steps = score[..., middle : middle + STRIDE].diff(dim=-1)
     assert torch.allclose(steps, steps[..., :1].expand_as(steps), atol=1e-5)
     assert (steps.abs() > 0).any()
+
+
+def test_an_odd_picture_is_continued_to_the_right_and_below():
+    network, image = made(), pictures(2, 31, 33)
+    longer = F.pad(image, (0, 3, 0, 1), mode="replicate")
+    assert torch.equal(network(image), network(longer)[..., :31, :33])
 
 
 def test_the_grid_is_centred_on_its_pixels():

@@ -1,0 +1,121 @@
+"""An inpainter, and the generator that mines holes for it, together; lesson 09."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_lib import evaluation, holes, training
+from course_lib.mining import error_map_loss, mined_holes, pixel_error
+from course_lib.networks import MaskGenerator
+from course_lib.recipes import runs
+from course_lib.session import Budget
+
+NOISE = 0.2  # of mined holes: two of one picture share less than half, error + 4 %
+
+
+def train_mining(
+    network: torch.nn.Module,
+    miner: MaskGenerator,
+    name: str,
+    stages: tuple[Budget, ...],
+    *,
+    rate: float,
+    share: float | tuple[float, float] = 0.5,
+    noise: float = NOISE,
+    hardest: bool = False,
+    anew: bool = True,
+    seed: int = 0,
+) -> training.History:
+    """Train ``network(image, hole)`` and ``miner`` together, resumable.
+
+    In each step a ``share`` of the pictures gets holes that the miner finds, of the
+    same areas as the random ones they replace; a pair is the share of the first and of
+    the last step, a straight line between them: ``(1, 0)`` is a curriculum, mined
+    first. ``hardest`` turns the miner's order around. The network learns to fill them,
+    with ``runs.fill_loss``; then the miner, from the error that was just made under
+    every hole, mined or random. Neither loss has a gradient in the other's weights.
+
+    The network begins anew, or with ``anew=False`` goes on as it is; one that is frozen
+    keeps its weights and statistics, and is only measured. The miner always begins
+    anew. The history has the loss in the ``"hole"``, the miner's (``"score"``), the
+    mean ``"area"``, and the error in ``"mined"`` and ``"random"`` holes, each of the
+    steps that had such.
+    """
+    run = runs.Run(name, stages, seed)
+    own, state = _begin(run, network, miner, rate, anew)
+    its, its_schedule = run.prepare(miner, rate)
+    steps = sum(stage.steps for stage in stages)
+    draw = torch.Generator().manual_seed(seed)  # the batches draw from another thread
+
+    def step(batch: runs.Batch) -> dict[str, Tensor]:
+        image, hole = batch
+        with run.accelerator.autocast():
+            score = miner(image)
+        score = score.float()
+        count = _how_many(share, its_schedule.last_epoch / steps, len(image), draw)
+        order = -score if hardest else score
+        hole = _with_mined(hole, order, count, noise, draw)
+        with run.accelerator.autocast():
+            predictions = runs.predicted(network, (image, hole))
+        loss, inside = runs.fill_loss(predictions, (image, hole))
+        if own:
+            run.update(*own, loss)
+        taught = error_map_loss(score, pixel_error(predictions[-1], image), hole)
+        run.update(its, its_schedule, taught)
+        facts = {"hole": inside, "score": taught, "area": holes.ratio(hole).mean()}
+        facts |= _apart(predictions[-1], image, hole, count)
+        return {fact: value.detach() for fact, value in facts.items()}
+
+    state |= {"miner": miner, "miner_optimizer": its, "miner_schedule": its_schedule}
+    return run.fit(step, state | {"draw": draw})
+
+
+def _begin(
+    run: runs.Run,
+    network: torch.nn.Module,
+    miner: MaskGenerator,
+    rate: float,
+    anew: bool,
+) -> tuple[tuple[Any, Any] | None, dict[str, Any]]:
+    """The network's optimizer and schedule, if it learns; what of it changes."""
+    miner.reset_parameters()
+    if not any(p.requires_grad for p in network.parameters()):
+        network.to(run.accelerator.device).eval()
+        return None, {}
+    if anew:
+        runs.initialise(network)
+    own = run.prepare(network, rate)
+    return own, {"network": network, "optimizer": own[0], "schedule": own[1]}
+
+
+def _how_many(
+    share: float | tuple[float, float],
+    progress: float,
+    pictures: int,
+    draw: torch.Generator,
+) -> int:
+    """How many pictures of a batch get mined holes; right on average."""
+    first, last = share if isinstance(share, tuple) else (share, share)
+    wanted = pictures * (first + (last - first) * progress)
+    return int(wanted + float(torch.rand((), generator=draw)))
+
+
+def _with_mined(
+    hole: Tensor, score: Tensor, count: int, noise: float, draw: torch.Generator
+) -> Tensor:
+    """The holes of the first ``count`` pictures mined, each of the area it had."""
+    if not count:
+        return hole
+    area = holes.ratio(hole[:count])
+    mined = mined_holes(score[:count], area, noise, draw)
+    return torch.cat([mined.to(hole.dtype), hole[count:]])
+
+
+def _apart(
+    prediction: Tensor, image: Tensor, hole: Tensor, count: int
+) -> dict[str, Tensor]:
+    """The mean error in the mined holes of a batch and in the random ones."""
+    each = evaluation.hole_l1(prediction.detach().float(), image, hole)
+    parts = {"mined": each[:count], "random": each[count:]}
+    return {kind: part.mean() for kind, part in parts.items() if len(part)}
