@@ -15,7 +15,7 @@ from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 07, and of the README."""
+    """The title pictures of lessons 00 to 08, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -49,6 +49,9 @@ def figures() -> None:
     square = F.pad(torch.ones(1, 1, 52, 60), [34, 34, 50, 26])
     memorial = photos.square(photos.load("lincolnmemorial"), 128)
     _figure("07_dynamic_filtering", _made_filters(memorial, square), 1.0)
+    square = F.pad(torch.ones(1, 1, 52, 60), [34, 34, 38, 38])
+    sheep = photos.square(photos.load("sheep"), 128)
+    _figure("08_deformable_sampling", _moved_reads(sheep, square), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -216,6 +219,42 @@ def _made_filters(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         "how unlike the first": F.interpolate(shade, scale_factor=2).expand_as(image),
         "filled": composite(network(image, hole), image, hole),
     }
+
+
+def _moved_reads(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
+    """The first level's reads of one window in three networks, and what one fills.
+
+    Known reads are teal discs, unknown ones vermilion rings.
+    """
+    row, column, large = 24, 25, 3  # of 64 places each way
+    shown = {}
+    names = {"free": "free", "constrained": "charged", "recommended": "begun outside"}
+    for name, title in names.items():
+        network = zoo.load(f"sampling_{name}")
+        with evidence.record(network) as found:
+            filled = composite(network(image, hole), image, hole)
+        facts = found["encoder.0.conv"]
+        places = facts["positions"][0, :, :, row, column]
+        known = facts["seen"][0, :, row, column] >= 0.5
+        field = pictures.hatched(0.4 + 0.6 * hide(image, hole), hole)
+        field = F.interpolate(field, scale_factor=large)
+        top, left = (2 * large * place - 1 for place in (row, column))
+        field = _framed(field, top, left, pictures.QUERY)
+        for place, good in zip(places, known, strict=True):
+            down, right = (large * float(k) + 1 for k in place)
+            field = _dotted(field, down, right, known=bool(good))
+        shown[title] = field
+    return {**shown, "filled": F.interpolate(filled, scale_factor=large)}
+
+
+def _dotted(image: Tensor, row: float, column: float, *, known: bool) -> Tensor:
+    """A disc where something known is read, a ring where it is unknown."""
+    height, width = (torch.arange(float(side)) for side in image.shape[-2:])
+    away = ((height[:, None] - row) ** 2 + (width - column) ** 2).sqrt()
+    inked = away < 3.5 if known else (away < 4) & (away > 2)
+    colour = pictures.READ if known else pictures.WRONG
+    tint = torch.tensor([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    return torch.where(inked, tint.view(3, 1, 1), image)
 
 
 def _framed(image: Tensor, top: int, left: int, colour: str) -> Tensor:

@@ -32,11 +32,13 @@ class Form:
 
 
 _D = "DeformableSampling2d"
+_SCALED = [_D, {"starts": "window", "moves": "none"}]
 _OF_ALL = [_D, {"starts": "window", "moves": "all"}]
 _OF_UNKNOWN = [_D, {"starts": "window"}]
 _CHOSEN = [_D, {"starts": "window", "kernels": 3}]
 _FIRST = [_D, {"tells": "near"}]
 _WIDE = [16, 32, 48, 64, 64]
+_SCALED_WIDTHS = [16, 30, 46, 60, 62]
 _SLIM = [14, 28, 40, 54, 56]  # what the heads cost is taken from the width
 _NARROW = [10, 20, 32, 40, 42]  # and what three kernels cost
 
@@ -57,6 +59,7 @@ SAMPLING = {  # parameters differ by less than 1 %
     "plain, filled": Form(_unet(_WIDE, fill="nearest")),
     "partial": Form(_unet(_WIDE, conv="PartialConv2d")),
     "nearest": Form(_unet(_WIDE, conv=weights.STILL, first=weights.NEAREST)),
+    "modulated": Form(_moving(_SCALED_WIDTHS, conv=_SCALED)),
     "free": Form(_moving(conv=_OF_ALL), {"unknown": 0.0}, "sampling_free"),
     "constrained": Form(
         _moving(conv=_OF_ALL), {"unknown": 1.0}, "sampling_constrained"
