@@ -1347,6 +1347,7 @@ def test_networks_layers_and_reads_of_reads_are_chosen(sampling):
 
 def test_the_hole_of_the_reads_is_dragged(sampling):
     page, view = sampling.page, sampling.pixels("sampling-view")
+    sampling.part("hole-photo").scroll_into_view_if_needed()
     sampling.act(lambda: sampling.drag((0.5, 0.5), (0.7, 0.5), part="hole-photo"))
     wait = "({ dataset: d }) => d.state === 'ready'"
     page.wait_for_function(wait, arg=sampling.root.element_handle())

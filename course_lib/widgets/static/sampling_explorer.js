@@ -160,7 +160,7 @@ class SamplingExplorer extends PixelExplorer {
     this.missing = part("missing");
     this.zoomed = part("zoomed");
     this.about = part("about");
-    this.counted = part("counted");
+    this.counted = element("span", {});
     this.caption = element("span", {});
     this.facts = element("dl", { class: "iw-facts" });
     this.rivals = div("iw-rings iw-bars iw-known");
@@ -201,7 +201,7 @@ class SamplingExplorer extends PixelExplorer {
         "iw-sampled",
         column("Hole", this.small.canvas),
         column([this.caption, this.about], this.facts),
-        column(["Known reads here", this.counted], this.rivals),
+        column(this.counted, this.rivals),
         column("Kernel shares here", this.shares, this.noShares),
       ),
     );
@@ -366,7 +366,7 @@ class SamplingExplorer extends PixelExplorer {
     this.zoomed.textContent = `${2 * half + 1} px across`;
     this.caption.textContent = `Layer ${shown.layer}: ${across2(now.kernel)} reads`;
     this.about.textContent = `${across2(now.size)} places`;
-    this.counted.textContent = `of ${count}`;
+    this.counted.textContent = `Known reads of ${count}`;
     showFacts(this.facts, [
       ["known unmoved", ofAll(before, count)],
       ["known moved", ofAll(after, count)],
