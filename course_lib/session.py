@@ -145,6 +145,17 @@ LESSONS = {
             laptop=Budget(steps=100, batch=4, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
         ),
+        Lesson(
+            "08",
+            "deformable_sampling",
+            "Deformable sampling: look where it is worth looking",
+            "a convolution that chooses where it reads, and which kernel",
+            minutes=122,
+            seconds=100,
+            ci=Budget(steps=4, batch=4, size=64),
+            laptop=Budget(steps=100, batch=4, size=64),
+            gpu=Budget(steps=4000, batch=32, size=128),
+        ),
     )
 }
 
