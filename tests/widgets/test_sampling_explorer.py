@@ -212,6 +212,7 @@ def test_the_first_place_is_the_deepest_of_the_hole_and_follows_it(explorer):
     assert place(explorer) == ("off", 1, 14, 12)
     explorer.set(box=(2, 20, 5, 5))
     assert place(explorer) == ("off", 1, 4, 22)
+    assert explorer.shown["box"] == [2, 20, 5, 5]
     explorer.look(3, 4).set(box=BOX)
     assert place(explorer) == ("off", 1, 3, 4), "an asked pixel stays"
     assert place(explorer.look()) == ("off", 1, 14, 12)
