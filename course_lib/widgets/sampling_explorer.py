@@ -107,6 +107,7 @@ class SamplingExplorer(PixelExplorer):
 
     @network.setter
     def network(self, label: str) -> None:
+        """Show the network of this label."""
         self.set(network=label)
 
     @property
@@ -116,6 +117,7 @@ class SamplingExplorer(PixelExplorer):
 
     @layer.setter
     def layer(self, number: int) -> None:
+        """Show this layer, 1 the finest."""
         self.set(layer=number)
 
     @property
@@ -125,6 +127,7 @@ class SamplingExplorer(PixelExplorer):
 
     @follow.setter
     def follow(self, on: bool) -> None:
+        """Show the reads of reads, or hide them."""
         self.set(follow=on)
 
     @property
