@@ -84,7 +84,7 @@ def error_map_loss(score: Tensor, error: Tensor, hole: Tensor) -> Tensor:
         )
     missing = hole.bool()
     s = torch.where(missing, score, 0.0)
-    e = torch.where(missing, error.detach(), 0.0).clamp(min=FINEST)
+    e = error.detach().clamp(min=FINEST)
     each = torch.where(missing, e * torch.exp(-s) + s, 0.0)
     return (each.sum((1, 2, 3)) / missing.sum((1, 2, 3)).clamp(min=1)).mean()
 
@@ -118,6 +118,22 @@ def hidden_error(
             total.index_add_(0, which, found.to(total.dtype))
             times.index_add_(0, which, hole)
     return total / times  # 0 / 0: never hidden
+
+
+def overlap(hole: Tensor, other: Tensor) -> Tensor:
+    """How alike two holes are: the share of their union that both hide, ``(N,)``.
+
+    ``(N, 1, H, W)`` twice, binary. 1 = equal, 0 = apart; holes of ratio a that know
+    nothing of each other come near ``a / (2 - a)``. ``overlap(hole, hole.roll(1, 0))``
+    finds a generator that makes the same hole for every picture. NaN where both are
+    empty. Raises ``ContractError`` for grey holes or shapes that differ.
+    """
+    if check_hole(hole).shape != check_hole(other, "other").shape:
+        raise ContractError(
+            f"hole {tuple(hole.shape)} and other {tuple(other.shape)} differ in shape"
+        )
+    both, either = hole * other, torch.maximum(hole, other)
+    return both.sum((1, 2, 3)) / either.sum((1, 2, 3))
 
 
 def straight_through(

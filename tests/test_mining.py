@@ -15,6 +15,7 @@ from course_lib.mining import (
     free_holes,
     hidden_error,
     mined_holes,
+    overlap,
     pixel_error,
     straight_through,
 )
@@ -98,6 +99,22 @@ def test_noise_gives_variety_at_equal_area_and_repeats_with_its_seed():
     near, far = (mined_holes(score, 0.35, n, seeded()) for n in (0.02, 0.5))
     assert (near != quiet).float().mean() < (far != quiet).float().mean()
     assert torch.equal(quiet, mined_holes(score, 0.35, 0.0, seeded()))
+
+
+def test_how_alike_two_holes_are():
+    hole, other = torch.zeros(4, 1, 2, 4), torch.zeros(4, 1, 2, 4)
+    hole[:3, :, 0], other[0, :, 0] = 1, 1
+    other[1, :, 1], other[2, :, :, :2] = 1, 1
+    found = overlap(hole, other)
+    assert found[:3].tolist() == pytest.approx([1, 0, 2 / 6])
+    assert found[3].isnan()
+    apart = mined_holes(torch.randn(8, 1, 64, 64, generator=seeded()), 0.4)
+    alike = overlap(apart, apart.roll(1, 0))
+    assert float(alike.mean()) == pytest.approx(0.4 / 1.6, abs=0.02)
+    with pytest.raises(ContractError, match="differ in shape"):
+        overlap(hole, other[:1])
+    with pytest.raises(ContractError, match="other must hold only 0"):
+        overlap(hole, other + 0.5)
 
 
 def test_noise_is_smooth_and_as_large_as_asked():
@@ -194,9 +211,11 @@ def test_nothing_outside_the_hole_is_read_be_it_nan():
     hole = (scores() > 0.3).float()
     expected = error_map_loss(score, error, hole)
     dirty = torch.where(hole.bool(), score, -math.inf).requires_grad_()
-    found = error_map_loss(dirty, torch.where(hole.bool(), error, math.nan), hole)
+    wrong = torch.where(hole.bool(), error, math.nan).requires_grad_()
+    found = error_map_loss(dirty, wrong, hole)
     assert torch.equal(found, expected)
     found.backward()
+    assert wrong.grad is None
     assert dirty.grad.isfinite().all()
     assert torch.equal(dirty.grad != 0, hole.bool())
 
