@@ -2,8 +2,8 @@
 
 The sampling explorer shows it; a lesson may ask directly. Positions are rows and
 columns in pixels of the photo, whole numbers in the middle of a pixel. A pixel p of
-what level k reads, the finest being level 0 here, lies in the photo at
-``p * 2 ** k + (2 ** k - 1) / 2``.
+what level k reads, the finest being level 0 here, is put at ``p * 2 ** k``: there are
+the middles of the windows that it was made from.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ class SamplingLevel:
 
     def in_photo(self, positions: Tensor) -> Tensor:
         """From pixels of what the level reads to pixels of the photo."""
-        return positions * self.scale + (self.scale - 1) / 2
+        return positions * self.scale
 
     def at(self, row: int, column: int) -> PlaceReads:
         """What a place read; ``row`` and ``column`` count places of this level."""

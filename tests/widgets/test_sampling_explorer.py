@@ -114,7 +114,7 @@ def test_reads_are_what_the_layer_showed_in_pixels_of_the_photo(networks, image,
             reads = level.at(row, column)
             raw = facts["positions"][0, :, :, row, column]
             assert reads.inputs.equal(raw)
-            assert torch.allclose(reads.positions, raw * 2**k + (2**k - 1) / 2)
+            assert torch.allclose(reads.positions, raw * 2**k)
             assert reads.seen.equal(facts["seen"][0, :, row, column])
             assert reads.modulation.equal(facts["modulation"][0, :, row, column])
             moved = facts["offsets"][0, :, row, column].view(-1, 2)
