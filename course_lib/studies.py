@@ -35,11 +35,10 @@ class Study:
 
     def of(self, form: str) -> list[dict[str, Any]]:
         """The cells of a form, by seed. Raises ``StudyError`` if there are none."""
-        found = [
-            self.every[key]
-            for key in sorted(self.every)
-            if key.rpartition(" ")[0] == form
-        ]
+        named = [key for key in self.every if key.rpartition(" ")[0] == form]
+        found = sorted(
+            (self.every[key] for key in named), key=lambda cell: cell["seed"]
+        )
         if not found:
             raise StudyError(f"no form is called {form!r}; there is {self.forms}")
         return found
@@ -51,6 +50,26 @@ class Study:
     def mean(self, form: str, metric: str = "hole_l1") -> Tensor:
         """``(seeds,)``: the mean over all buckets."""
         return self.scores(form, metric).nanmean((1, 2))
+
+    def ahead(self, form: str, of: str) -> Tensor:
+        """``(seeds,)``: how much less mean hole L1 than another form, as a share.
+
+        Seed against the same seed. Raises ``StudyError`` if they have other seeds.
+        """
+        seeds = [[cell["seed"] for cell in self.of(each)] for each in (form, of)]
+        if seeds[0] != seeds[1]:
+            raise StudyError(f"{form!r} has the seeds {seeds[0]}, {of!r} {seeds[1]}")
+        return 1 - self.mean(form) / self.mean(of)
+
+    def plan(self, form: str) -> dict[str, Any]:
+        """What ``zoo.build`` makes its network from."""
+        plan: dict[str, Any] = self.of(form)[0]["network"]
+        return plan
+
+    @property
+    def moving(self) -> list[str]:
+        """The forms that have layers which move reads, best first."""
+        return [form for form in self.forms if self.of(form)[0].get("reads")]
 
     def reads(self, form: str, fact: str) -> Tensor:
         """``(seeds, layers)``: ``before``, ``after``, ``length`` or ``spread``.

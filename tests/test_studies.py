@@ -9,16 +9,20 @@ import torch
 from course_lib import studies
 
 
-def cell(value: float, **more: object) -> dict[str, object]:
+def cell(value: float, seed: int = 0, **more: object) -> dict[str, object]:
     rows = [[value, value + 0.02]] * 6
     scores = {"hole_l1": rows, "hole_psnr": [[10 * value, 10 * value]] * 6}
-    return {"parameters": 1200, "scores": scores, **more}
+    return {"seed": seed, "parameters": 1200, "scores": scores, **more}
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(studies, "FOLDER", tmp_path)
-    every = {"b c 0": cell(0.2), "b c 1": cell(0.4), "a 0": cell(0.1, reads={})}
+    every = {
+        "b c 0": cell(0.2),
+        "b c 1": cell(0.4, 1),
+        "a 0": cell(0.1, reads={}, network={"class": "UNet"}),
+    }
     every["a 0"]["reads"] = {"one": {"length": 2.0}, "two": {"length": 3.0}}
     (tmp_path / "tried.json").write_text(json.dumps(every), encoding="utf-8")
     return tmp_path
@@ -31,6 +35,22 @@ def test_forms_come_best_first_and_seeds_in_order(folder: Path):
     torch.testing.assert_close(study.mean("b c"), torch.tensor([0.21, 0.41]))
     torch.testing.assert_close(study.mean("b c", "hole_psnr"), torch.tensor([2.0, 4.0]))
     assert study.reads("a", "length").tolist() == [[2.0, 3.0]]
+
+
+def test_forms_are_compared_seed_by_seed_and_only_where_both_have_it(folder: Path):
+    study = studies.load("tried")
+    with pytest.raises(studies.StudyError, match=r"'a' has the seeds \[0\], 'b c' \[0"):
+        study.ahead("a", of="b c")
+    assert study.ahead("a", of="a").tolist() == [0]
+    both = studies.Study(study.every | {"a 1": cell(0.2, 1)})
+    expected = torch.tensor([1 - 0.11 / 0.21, 1 - 0.21 / 0.41])
+    torch.testing.assert_close(both.ahead("a", of="b c"), expected)
+
+
+def test_it_knows_who_moves_reads_and_how_a_form_is_built(folder: Path):
+    study = studies.load("tried")
+    assert study.moving == ["a"]
+    assert study.plan("a") == {"class": "UNet"}
 
 
 def test_the_table_says_every_seed_and_the_mean(folder: Path):

@@ -46,8 +46,10 @@ class Reads(NamedTuple):
 class DeformableSampling2d(nn.Conv2d):
     """A convolution that moves its reads out of the hole, and beyond that learns to.
 
-    ``y = sum_k w_k m_k v_k x_k * n / sum_k (m_k v_k) + b``, features and validity read
-    at the same moved positions; exactly 0, and unknown, where nothing known is read.
+    ``y = sum_k w_k m_k (v x)_k * n / sum_k (m_k v_k) + b``: features times validity,
+    and validity, are read at the same moved positions, so that between a known and an
+    unknown pixel the known one counts. Exactly 0, and unknown, where nothing known is
+    read. A modulation that all reads of a window have in common cancels.
     Every piece is a choice of ours that can be switched:
 
     - ``starts="nearest"``: a tap that begins on an unknown place, or outside, begins

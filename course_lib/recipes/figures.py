@@ -228,8 +228,7 @@ def _moved_reads(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
     """
     row, column, large = 24, 25, 3  # of 64 places each way
     shown = {}
-    names = {"free": "free", "constrained": "charged", "recommended": "begun outside"}
-    for name, title in names.items():
+    for name in ("free", "constrained", "recommended"):
         network = zoo.load(f"sampling_{name}")
         with evidence.record(network) as found:
             filled = composite(network(image, hole), image, hole)
@@ -243,8 +242,8 @@ def _moved_reads(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
         for place, good in zip(places, known, strict=True):
             down, right = (large * float(k) + 1 for k in place)
             field = _dotted(field, down, right, known=bool(good))
-        shown[title] = field
-    return {**shown, "filled": F.interpolate(filled, scale_factor=large)}
+        shown[name] = field
+    return {**shown, "filled by it": F.interpolate(filled, scale_factor=large)}
 
 
 def _dotted(image: Tensor, row: float, column: float, *, known: bool) -> Tensor:

@@ -31,9 +31,9 @@ from course_lib.widgets.sampling_reading import (
 from course_lib.widgets.sampling_still import reads_still, zoom_half
 
 NETWORKS = {
-    "off": "sampling_free",
-    "soft": "sampling_constrained",
-    "hard": "sampling_recommended",
+    "free": "sampling_free",
+    "constrained": "sampling_constrained",
+    "recommended": "sampling_recommended",
     "selection": "sampling_selection",
 }
 PHOTOS = (PHOTO, "hawamahal", "hedgehog", "scarlet_macaw")  # none was trained on
@@ -47,12 +47,12 @@ class SamplingExplorer(PixelExplorer):
 
     ``networks``: label -> a ``UNet`` whose encoder chooses its reads, or the name of a
     shipped one; one of them is on show, the others stand beside it in numbers. By
-    default the shipped four: constraint off, soft, hard, and hard with a selection of
-    kernels. They are read at the start and for each photo and hole, so make a new
-    explorer after training one on. ``image``: ``(1, 3, H, W)`` in ``[0, 1]``, used as
-    it is, or the name of a bundled photo, of which the central square is shown at
-    ``size``. ``hole``: ``(1, 1, H, W)``, 1 = missing; by default a square in the
-    middle.
+    default the shipped four: reads free, constrained, recommended (begun outside the
+    hole), and that with a selection of kernels. They are read at the start and for
+    each photo and hole, so make a new explorer after training one on. ``image``:
+    ``(1, 3, H, W)`` in ``[0, 1]``, used as it is, or the name of a bundled photo, of
+    which the central square is shown at ``size``. ``hole``: ``(1, 1, H, W)``, 1 =
+    missing; by default a square in the middle.
 
     ``look`` asks about a pixel; ``network``, ``layer`` (1 is the finest) and
     ``follow`` (reads of reads) can be set; ``set`` changes them, the photo and the
@@ -347,8 +347,8 @@ class SamplingExplorer(PixelExplorer):
             f"{shown['row']}, column {shown['column']} ({where}): of {count} reads "
             f"{shown['before']} known unmoved, {shown['after']} where they are; "
             f"{lost} in the photo's hole ({100 * lost / count:.0f} %){beyond}; moved "
-            f"by {shown['length']:.1f} px on average, spread {shown['spread']:.2f}"
-            f"{shares}{_told(shown['further'])}"
+            f"by {shown['length']:.1f} px on average, spread {shown['spread']:.2f} "
+            f"times as unmoved{shares}{_told(shown['further'])}"
         )
 
 

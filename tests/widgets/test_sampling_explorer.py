@@ -321,8 +321,8 @@ def test_repr_and_still_state_the_facts(explorer):
         f"{shown['before']} known unmoved, {shown['after']} where they are; "
         f"{shown['missing']} in the photo's hole ({100 * shown['missing'] / 9:.0f} %)"
         f"{beyond}; moved by {shown['length']:.1f} px on average, spread "
-        f"{shown['spread']:.2f}; kernel shares {shares}; of their {further['count']} "
-        f"own reads {further['known']} known"
+        f"{shown['spread']:.2f} times as unmoved; kernel shares {shares}; of their "
+        f"{further['count']} own reads {further['known']} known"
     )
     first = explorer.still()
     assert first.text == repr(explorer)
