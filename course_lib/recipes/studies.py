@@ -157,7 +157,8 @@ def _write(name: str, cell: str, facts: dict[str, Any]) -> None:
     path = studies.path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     every = studies.cells(name) | {cell: facts}
-    text = json.dumps({key: every[key] for key in sorted(every)}, indent=1)
+    rows = (f" {json.dumps(key)}: {json.dumps(every[key])}" for key in sorted(every))
+    text = "{\n" + ",\n".join(rows) + "\n}"  # a line for each cell
     draft = Path(f"{path}.draft")
     draft.write_text(text + "\n", encoding="utf-8")
     draft.replace(path)

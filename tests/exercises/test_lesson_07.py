@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from verdicts import verdict
 
-from course_lib.exercises import WrongAnswer, find, grade, lesson_07
-from course_lib.exercises.mistakes import Mistakes
+from course_lib.exercises import find, grade, lesson_07
 from course_lib.layers import MaskAwareDynamicConv2d, PointwiseNorm
 
 
@@ -171,52 +171,6 @@ def test_another_right_answer_passes(key: str, answer: Callable[..., Any]):
     assert grade(find(key), answer) == len(find(key).cases())
 
 
-def _verdict(key: str, answer: Callable[..., Any]) -> str:
-    with pytest.raises(WrongAnswer) as caught:
-        grade(find(key), answer)
-    assert not caught.value.crashed
-    return str(caught.value).split(": ", 1)[1]
-
-
-BANKS = {
-    "07.1": lesson_07.MADE,
-    "07.2": lesson_07.FILTERED,
-    "07.3": lesson_07.WINDOWS,
-    "07.4": lesson_07.NORMALISED,
-}
-MISTAKES = [(key, name) for key, bank in BANKS.items() for name in bank]
-
-
-@pytest.mark.parametrize(("key", "name"), MISTAKES)
-def test_a_known_mistake_is_named(key: str, name: str):
-    answer, hint = BANKS[key][name]
-    assert _verdict(key, answer).endswith(f"\n  {hint}")
-
-
-@pytest.mark.parametrize("key", BANKS)
-def test_mistakes_can_be_looked_for_in_every_case(key: str):
-    for answer, _ in BANKS[key].values():
-        for case in find(key).cases().values():
-            answer(*case)
-
-
-@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
-def test_no_two_mistakes_have_the_same_hint(bank: Mistakes):
-    assert len({hint for _, hint in bank.values()}) == len(bank)
-
-
-def test_an_unknown_mistake_gets_no_hint():
-    for key, bank in BANKS.items():
-        exercise = find(key)
-
-        def other(*case: Any, right: Callable[..., Any] = exercise.reference) -> Any:
-            found = right(*case)
-            return (found[0] + 7, found[1]) if isinstance(found, tuple) else found + 7
-
-        verdict = _verdict(key, other)
-        assert not any(hint in verdict for _, hint in bank.values())
-
-
 @pytest.fixture
 def layer() -> MaskAwareDynamicConv2d:
     torch.manual_seed(0)
@@ -295,11 +249,11 @@ def test_normalised_is_what_the_library_does_with_its_hidden_features():
 
 @pytest.mark.parametrize("name", ["a kernel for each place", "place by place"])
 def test_kernels_for_all_places_are_noticed_though_the_values_are_right(name: str):
-    verdict = _verdict("07.2", find("07.2").wrong[name])
-    assert verdict.startswith("the values are right, but the tensors made")
-    assert "fewer than 985,600 are asked for" in verdict
-    assert ("616 of shape 3200" if name == "place by place" else "3200") in verdict
-    assert verdict.endswith(lesson_07.NO_KERNEL)
+    said = verdict("07.2", find("07.2").wrong[name])
+    assert said.startswith("the values are right, but the tensors made")
+    assert "fewer than 985,600 are asked for" in said
+    assert ("616 of shape 3200" if name == "place by place" else "3200") in said
+    assert said.endswith(lesson_07.NO_KERNEL)
 
 
 def test_work_counts_what_is_made_and_no_view():
@@ -327,4 +281,4 @@ def test_work_counts_what_is_made_and_no_view():
     ],
 )
 def test_what_the_judge_lets_pass_is_told_by_the_check(key: str, name: str, said: str):
-    assert said in _verdict(key, find(key).wrong[name])
+    assert said in verdict(key, find(key).wrong[name])

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from verdicts import verdict
 
 from course_lib import layers
 from course_lib.evidence import record
-from course_lib.exercises import WrongAnswer, find, grade, lesson_08
-from course_lib.exercises.mistakes import Mistakes
+from course_lib.exercises import find, grade, lesson_08
 from course_lib.layers.sampling import read, tap_positions
 from course_lib.layers.sampling_training import balance
 
@@ -127,47 +127,6 @@ def test_another_right_answer_passes(key: str, answer: Callable[..., Any]):
     assert grade(find(key), answer) == len(find(key).cases())
 
 
-def _verdict(key: str, answer: Callable[..., Any]) -> str:
-    with pytest.raises(WrongAnswer) as caught:
-        grade(find(key), answer)
-    assert not caught.value.crashed
-    return str(caught.value).split(": ", 1)[1]
-
-
-BANKS = {
-    "08.1": lesson_08.BILINEAR,
-    "08.2": lesson_08.DEFORMED,
-    "08.3": lesson_08.SPREAD,
-    "08.4": lesson_08.SUMMED,
-    "08.5": lesson_08.SELECTED,
-}
-MISTAKES = [(key, name) for key, bank in BANKS.items() for name in bank]
-
-
-@pytest.mark.parametrize(("key", "name"), MISTAKES)
-def test_a_known_mistake_is_named(key: str, name: str):
-    answer, hint = BANKS[key][name]
-    assert _verdict(key, answer).endswith(f"\n  {hint}")
-
-
-@pytest.mark.parametrize("key", BANKS)
-def test_mistakes_can_be_looked_for_in_every_case(key: str):
-    for answer, _ in BANKS[key].values():
-        for case in find(key).cases().values():
-            answer(*case)
-
-
-@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
-def test_no_two_mistakes_have_the_same_hint(bank: Mistakes):
-    assert len({hint for _, hint in bank.values()}) == len(bank)
-
-
-@pytest.mark.parametrize("key", BANKS)
-def test_an_unknown_mistake_gets_no_hint(key: str):
-    verdict = _verdict(key, lambda *case: find(key).reference(*case) + 7)
-    assert not any(hint in verdict for _, hint in BANKS[key].values())
-
-
 def test_a_pixel_is_read_as_the_library_reads():
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=draw)
@@ -235,4 +194,4 @@ def test_facts_of_shares_that_can_be_counted_by_hand():
     ],
 )
 def test_what_the_judge_lets_pass_is_told_by_the_check(key: str, name: str, said: str):
-    assert said in _verdict(key, find(key).wrong[name])
+    assert said in verdict(key, find(key).wrong[name])
