@@ -701,14 +701,16 @@ cl.claim("recommended: nearly all of 49", after["recommended", 1] > 44)
 # Below a *recommended* network begins; `ci` takes 4 steps. Beside the photo it is charged
 # for reads that are unknown (weight 0.1) and for long offsets (0.05; *length* is their mean,
 # as a share of the 8 allowed pixels). *Unknown* begins at 0.8: of five levels the first
-# begins outside. Which of the two curves moves first?
+# begins outside. (`heads` could slow the heads down.) Which of the two curves
+# moves first?
 
 # %%
 torch.manual_seed(run.seed)
 study = cl.studies.load("sampling")
 network = cl.zoo.build(study.plan("recommended")).to(run.device)
 accelerator = cl.training.accelerator(run)
-optimizer = accelerator.prepare(torch.optim.Adam(network.parameters(), lr=2e-3))
+groups = cl.layers.parameter_groups(network, rate=2e-3, heads=1.0)
+optimizer = accelerator.prepare(torch.optim.Adam(groups))
 
 
 # %%
