@@ -215,7 +215,7 @@ cl.claim(f"{total:,} in all, as on the card", total == cl.zoo.card(TOLD)["parame
 # %% [markdown]
 # Why do the stages up read so many channels? Each gets what comes from below *and* what
 # the encoder had at that size: the **skip** connection. The last stage skips to the
-# input itself. This is the whole way, as it runs. `hide` puts `fill` where the hole is, so
+# input itself. This is the whole way, as it runs. `_seen` puts `fill` where the hole is, so
 # that what the photo has there is never read, but `fill` is; `_beside` up-samples and
 # hands both parts, and the validity of both, to the next stage:
 
