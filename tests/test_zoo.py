@@ -319,10 +319,18 @@ def test_the_shipped_limit_is_two_and_a_half_megabytes():
     assert zoo.MAX_BYTES == 2_500_000
 
 
+@pytest.fixture(scope="module")
+def scored_on() -> tuple[torch.Tensor, holes.Benchmark]:
+    """What every card was scored on, made once."""
+    return photos.squares("evaluation", 128), holes.benchmark(128, 20)
+
+
 @pytest.mark.parametrize("name", zoo.names())
-def test_a_card_tells_the_scores_of_its_weights(name: str):
+def test_a_card_tells_the_scores_of_its_weights(
+    name: str, scored_on: tuple[torch.Tensor, holes.Benchmark]
+):
     stored = zoo.card(name)["scores"]
-    images, bench = photos.squares("evaluation", 128), holes.benchmark(128, 20)
+    images, bench = scored_on
     cheap = [metric for metric in evaluation.METRICS if metric != "vgg"]
     table = evaluation.evaluate({name: zoo.load(name)}, images, bench, cheap)
     for metric in cheap:

@@ -42,6 +42,8 @@ class UNet(nn.Module):
         super().__init__()
         if len(channels) != len(kernels):
             raise ValueError(f"{len(channels)} channels but {len(kernels)} kernels")
+        if isinstance(fill, str) and fill != "nearest":
+            raise ValueError(f"fill {fill!r}: a number is expected, or 'nearest'")
         if sees_hole is None:
             sees_hole = not promises(conv, "reads_validity")
         self.sees_hole, self.fill = sees_hole, fill

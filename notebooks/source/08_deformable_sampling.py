@@ -630,7 +630,7 @@ cl.pictures.grid({f"box {n + 1}": column for n, column in enumerate(shown)})
 # %% [markdown]
 # Small kernels at the rim, large ones in the middle: easy to misread. The gate that never
 # learned has it too, for deep inside only the large window finds anything. Learning gained
-# 1 to 2 %: at the rim; deeper it lost a little.
+# 0.7 to 2 %: at the rim; deeper it lost a little.
 
 # %% [markdown]
 # ## Look inside
@@ -955,7 +955,7 @@ for form, second in taken.items():
 # ## What we do not know
 #
 # - **The paper's method.** We know its abstract; another construction may do better.
-# - **Learned reads at the full budget.** They take three to four times as long to train.
+# - **Learned reads at the full budget.** A step takes over twice as long.
 # - **Which piece of *recommended* earns its lead**; a longer reach; other charges.
 # - **A better fill first**, such as the harmonic one of lesson 00.
 # - **Equal time.** All had equal steps.

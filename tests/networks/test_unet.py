@@ -76,6 +76,11 @@ def test_normalisation_is_everywhere_but_first_and_last():
     assert network.encoder[1].conv.bias is None
 
 
+def test_a_fill_that_is_no_number_must_be_a_known_one():
+    with pytest.raises(ValueError, match="fill 'harmonic': a number is expected"):
+        small(fill="harmonic")
+
+
 def test_another_convolution_first_and_on_the_way_up():
     network = small(conv=PlainConv2d, first=PartialConv2d, decoder=GatedConv2d)
     kinds = [type(stage.conv) for stage in network.encoder]
