@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from course_lib.recipes.figures import figures
 from course_lib.recipes.occlusion_maps import occlusions
-from course_lib.recipes.studies import sampling_kept, sampling_study
+from course_lib.recipes.studies import mining_study, sampling_kept, sampling_study
 from course_lib.recipes.weights import WEIGHTS
 
 RECIPES: dict[str, Callable[[], None]] = {
@@ -17,6 +17,7 @@ RECIPES: dict[str, Callable[[], None]] = {
         *WEIGHTS,
         sampling_kept,
         sampling_study,
+        mining_study,
         figures,
     )
 }

@@ -1,12 +1,21 @@
 """An inpainter, and the generator that mines holes for it, together; lesson 09."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib import evaluation, holes, training
-from course_lib.mining import error_map_loss, mined_holes, pixel_error
+from course_lib import evaluation, holes, photos, training, zoo
+from course_lib.layers import sampling_losses, weighed
+from course_lib.mining import (
+    error_map_loss,
+    hidden_error,
+    mined_holes,
+    overlap,
+    pixel_error,
+)
 from course_lib.networks import MaskGenerator
 from course_lib.recipes import runs
 from course_lib.session import Budget
@@ -21,11 +30,13 @@ def train_mining(
     stages: tuple[Budget, ...],
     *,
     rate: float,
-    share: float | tuple[float, float] = 0.5,
+    share: float | Sequence[float] = 0.5,
     noise: float = NOISE,
     hardest: bool = False,
+    sampling: Mapping[str, float] | None = None,
     anew: bool = True,
     seed: int = 0,
+    watch: Callable[[int, MaskGenerator], None] | None = None,
 ) -> training.History:
     """Train ``network(image, hole)`` and ``miner`` together, resumable.
 
@@ -40,7 +51,8 @@ def train_mining(
     keeps its weights and statistics, and is only measured. The miner always begins
     anew. The history has the loss in the ``"hole"``, the miner's (``"score"``), the
     mean ``"area"``, and the error in ``"mined"`` and ``"random"`` holes, each of the
-    steps that had such.
+    steps that had such. ``sampling``: as ``runs.train_fill`` has it. ``watch`` is
+    called after each step, with its number and the miner.
     """
     run = runs.Run(name, stages, seed)
     own, state = _begin(run, network, miner, rate, anew)
@@ -56,15 +68,19 @@ def train_mining(
         count = _how_many(share, its_schedule.last_epoch / steps, len(image), draw)
         order = -score if hardest else score
         hole = _with_mined(hole, order, count, noise, draw)
-        with run.accelerator.autocast():
+        with run.accelerator.autocast(), sampling_losses(network) as chosen:
             predictions = runs.predicted(network, (image, hole))
         loss, inside = runs.fill_loss(predictions, (image, hole))
+        if sampling:
+            loss = loss + weighed(chosen, **sampling)
         if own:
             run.update(*own, loss)
         taught = error_map_loss(score, pixel_error(predictions[-1], image), hole)
         run.update(its, its_schedule, taught)
         facts = {"hole": inside, "score": taught, "area": holes.ratio(hole).mean()}
         facts |= _apart(predictions[-1], image, hole, count)
+        if watch is not None:
+            watch(its_schedule.last_epoch, miner)
         return {fact: value.detach() for fact, value in facts.items()}
 
     state |= {"miner": miner, "miner_optimizer": its, "miner_schedule": its_schedule}
@@ -90,13 +106,13 @@ def _begin(
 
 
 def _how_many(
-    share: float | tuple[float, float],
+    share: float | Sequence[float],
     progress: float,
     pictures: int,
     draw: torch.Generator,
 ) -> int:
     """How many pictures of a batch get mined holes; right on average."""
-    first, last = share if isinstance(share, tuple) else (share, share)
+    first, last = (share, share) if isinstance(share, int | float) else share
     wanted = pictures * (first + (last - first) * progress)
     return int(wanted + float(torch.rand((), generator=draw)))
 
@@ -119,3 +135,70 @@ def _apart(
     each = evaluation.hole_l1(prediction.detach().float(), image, hole)
     parts = {"mined": each[:count], "random": each[count:]}
     return {kind: part.mean() for kind, part in parts.items() if len(part)}
+
+
+AREA = 0.35  # of the holes that miners are compared at
+REFEREE = "partial_unet"  # measures errors; never trained with a generator
+SHIFTS = (1, 4, 7, 10, 13)  # by how many photos holes are passed on to others
+
+
+@torch.no_grad()
+def miner_facts(miner: MaskGenerator, seed: int = 0) -> dict[str, Any]:
+    """Errors in holes of ``AREA``, on the evaluation photos, by who chose the holes.
+
+    ``mined`` (``noisy``: with ``NOISE``), the same ones ``shuffled`` between photos,
+    ``hardest``, ``random`` irregular ones, and ``oracle``, mined from the referee's own
+    errors. ``overlap`` of holes of two photos, and ``again`` of two draws for one.
+    """
+    image, network = photos.squares("evaluation", 128), zoo.load(REFEREE)
+    draw = torch.Generator().manual_seed(seed)
+    score = miner.cpu().eval()(image)
+    mined = mined_holes(score, AREA)
+    noisy = [mined_holes(score, AREA, NOISE, draw) for _ in range(2)]
+    rolled = [mined.roll(shift, 0) for shift in SHIFTS]
+    groups = {
+        "mined": [mined],
+        "noisy": noisy,
+        "shuffled": rolled,
+        "hardest": [mined_holes(-score, AREA)],
+        "random": [_irregular(len(image), k) for k in range(3)],
+        "oracle": [mined_holes(oracle(), AREA)],
+    }
+
+    def error(hole: Tensor) -> float:
+        return float(evaluation.hole_l1(network(image, hole), image, hole).mean())
+
+    found = {
+        kind: sum(map(error, group)) / len(group) for kind, group in groups.items()
+    }
+    found["overlap"] = float(torch.cat([overlap(mined, r) for r in rolled]).mean())
+    found["again"] = float(overlap(*noisy).mean())
+    return {key: round(value, 4) for key, value in found.items()}
+
+
+@lru_cache(1)
+def oracle() -> Tensor:
+    """The logarithm of the referee's errors on the evaluation photos, smoothed.
+
+    ``(20, 1, 128, 128)``; each pixel hidden by about a dozen of 36 irregular holes.
+    """
+    image = photos.squares("evaluation", 128)
+    error = hidden_error(zoo.load(REFEREE), image, _irregular(36, 100))
+    error = torch.where(error.isnan(), error.nanmean(), error)
+    wide = torch.nn.functional.pad(error, [4] * 4, mode="replicate")
+    return torch.nn.functional.avg_pool2d(wide, 9, 1).log()
+
+
+@torch.no_grad()
+def predictable_holes(network: torch.nn.Module) -> float:
+    """A network's mean error in the oracle's holes: it is good where a guess can be."""
+    image = photos.squares("evaluation", 128)
+    hole = mined_holes(oracle(), AREA)
+    network = zoo.rounded(network).eval()
+    error = evaluation.hole_l1(network(image, hole), image, hole)
+    return round(float(error.mean()), 4)
+
+
+def _irregular(count: int, seed: int) -> Tensor:
+    drawn = holes.irregular(count, 128, torch.Generator().manual_seed(seed))
+    return holes.grow(drawn, torch.full((count,), AREA))

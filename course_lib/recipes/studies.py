@@ -13,22 +13,39 @@ from typing import Any
 
 import torch
 
-from course_lib import holes, photos, studies, zoo
+from course_lib import holes, photos, studies, training, zoo
 from course_lib.layers import sampling_facts
+from course_lib.networks import MaskGenerator
 from course_lib.recipes import runs, weights
+from course_lib.recipes.mining import (
+    NOISE,
+    miner_facts,
+    predictable_holes,
+    train_mining,
+)
 from course_lib.session import Budget
 
 RATE = 2e-3
 METRICS = ("hole_l1", "hole_psnr", "ssim", "seam")
+BUDGET = (Budget(800, 8, 64), Budget(100, 8, 128))
 
 
 @dataclass(frozen=True)
 class Form:
-    """What one row of a study is: a network, and what its losses weigh."""
+    """What one row of a study is: a network, and how it is trained."""
 
     plan: dict[str, Any]
-    sampling: dict[str, float] = field(default_factory=dict)
+    sampling: dict[str, float] = field(default_factory=dict)  # what its losses weigh
     kept: str = ""  # under which name the network of seed 0 ships
+    mining: dict[str, Any] | None = None  # of train_mining: whose holes it trains with
+    stages: tuple[Budget, ...] = BUDGET
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """What a cell of it must say to need no training again; beside the seed."""
+        mined = {} if self.mining is None else {"mining": self.mining}
+        plan = {"network": self.plan, "sampling": self.sampling} | mined
+        return plan | {"steps": [vars(stage) for stage in self.stages]}
 
 
 _D = "DeformableSampling2d"
@@ -53,7 +70,6 @@ def _moving(channels: Sequence[int] = _SLIM, **arguments: Any) -> dict[str, Any]
 
 
 _LIGHT = {"unknown": 0.1, "length": 0.05}
-SAMPLING_BUDGET = (Budget(800, 8, 64), Budget(100, 8, 128))
 SAMPLING = {  # parameters differ by less than 1 %
     "plain": Form(_unet(_WIDE)),
     "plain, filled": Form(_unet(_WIDE, fill="nearest")),
@@ -78,26 +94,42 @@ SAMPLING = {  # parameters differ by less than 1 %
 
 def sampling_study() -> None:
     """Lesson 08: every form of moved reads, equal in parameters, three seeds."""
-    _fill("sampling", SAMPLING, SAMPLING_BUDGET)
+    fill("sampling", SAMPLING)
 
 
 def sampling_kept() -> None:
     """The networks of that study that ship: four of its forms, with seed 0."""
-    _fill("sampling", {k: v for k, v in SAMPLING.items() if v.kept}, SAMPLING_BUDGET, 1)
+    fill("sampling", {k: v for k, v in SAMPLING.items() if v.kept}, seeds=1)
 
 
-def _fill(
-    name: str, forms: Mapping[str, Form], stages: tuple[Budget, ...], seeds: int = 3
+_NEAR = SAMPLING["nearest"].plan
+MINING = {  # one network, its reads begin at the nearest known pixels; whose holes?
+    "random": Form(_NEAR, mining={"share": 0.0}),
+    "mixed": Form(_NEAR, mining={"share": 0.5}),
+    "mined": Form(_NEAR, mining={"share": 1.0}),
+    "curriculum": Form(_NEAR, mining={"share": [1.0, 0.0]}),
+    "hardest": Form(_NEAR, mining={"share": 0.5, "hardest": True}),
+}
+
+
+def mining_study() -> None:
+    """Lesson 09: one network trained with random and with mined holes, three seeds."""
+    fill("mining", MINING)
+
+
+def fill(
+    name: str,
+    forms: Mapping[str, Form],
+    metrics: Sequence[str] = METRICS,
+    seeds: int = 3,
 ) -> None:
+    """Train and score what is missing of a study, cell by cell."""
     for seed in range(seeds):
         for form, asked in forms.items():
-            wanted = {"network": asked.plan, "sampling": asked.sampling, "seed": seed}
-            wanted["steps"] = [vars(stage) for stage in stages]
-            if not _done(
-                name, f"{form} {seed}", wanted, asked.kept if not seed else ""
-            ):
+            kept = asked.kept if seed == 0 else ""
+            if not _done(name, f"{form} {seed}", asked.wanted | {"seed": seed}, kept):
                 print(f"{name}: {form}, seed {seed}", flush=True)
-                _cell(name, form, asked, stages, seed)
+                _cell(name, form, asked, metrics, seed)
 
 
 def _done(name: str, cell: str, wanted: dict[str, Any], kept: str) -> bool:
@@ -106,37 +138,63 @@ def _done(name: str, cell: str, wanted: dict[str, Any], kept: str) -> bool:
     return same and (not kept or kept in zoo.names())
 
 
-def _cell(
-    name: str, form: str, asked: Form, stages: tuple[Budget, ...], seed: int
-) -> None:
+def _cell(name: str, form: str, asked: Form, metrics: Sequence[str], seed: int) -> None:
     """Train, score, write: one network."""
     network = zoo.build(asked.plan)
     run = f"{name}_study.{form}.{seed}"
-    history = runs.train_fill(
-        network, run, stages, rate=RATE, sampling=asked.sampling or None, seed=seed
-    )
-    told = weights.training_facts(run, history, stages, seed)
-    plan = {"network": asked.plan, "sampling": asked.sampling}
+    history, found = _train(network, run, asked, seed)
+    told = weights.training_facts(run, history, asked.stages, seed)
     if asked.kept and seed == 0:
-        weighs = ", ".join(f"{v:g} {k}" for k, v in asked.sampling.items() if v)
-        facts = {
-            "loss": weights.FILL + (f" + {weighs}" if weighs else ""),
-            "rate": f"Adam {RATE}, one cosine down to 2 %",
-            "curves": weights.curves(history),
-            "scores": weights.scores(network),
-        }
-        command = {"command": f"python3 course.py weights {name}_kept"}
-        zoo.save(network, asked.kept, asked.plan, told | facts | command)
+        _keep(network, name, asked, told | {"curves": weights.curves(history)})
     network = zoo.rounded(network).eval()
-    found = weights.scores(network, METRICS)
-    scores = {metric: found[metric] for metric in METRICS}
-    size = {"parameters": sum(p.numel() for p in network.parameters())}
-    _write(
-        name,
-        f"{form} {seed}",
-        plan | told | size | {"scores": scores, **_reads(network)},
-    )
+    scored = weights.scores(network, metrics)
+    found["scores"] = {metric: scored[metric] for metric in metrics}
+    found["parameters"] = sum(p.numel() for p in network.parameters())
+    write(name, f"{form} {seed}", asked.wanted | told | found | _reads(network))
     runs.forget(run)
+
+
+def _train(
+    network: torch.nn.Module, run: str, asked: Form, seed: int
+) -> tuple[training.History, dict[str, Any]]:
+    """What happened, and what is to be told beside the scores."""
+    if asked.mining is None:
+        return runs.train_fill(
+            network,
+            run,
+            asked.stages,
+            rate=RATE,
+            sampling=asked.sampling or None,
+            seed=seed,
+        ), {}
+    miner = MaskGenerator()
+    history = train_mining(
+        network,
+        miner,
+        run,
+        asked.stages,
+        rate=RATE,
+        sampling=asked.sampling or None,
+        seed=seed,
+        **asked.mining,
+    )
+    facts = {"miner": miner_facts(miner, seed), "easy": predictable_holes(network)}
+    return history, facts
+
+
+def _keep(
+    network: torch.nn.Module, name: str, asked: Form, told: dict[str, Any]
+) -> None:
+    """Ship it, with a card."""
+    weighs = ", ".join(f"{v:g} {k}" for k, v in asked.sampling.items() if v)
+    mined = f"; holes: {asked.mining}, noise {NOISE}" if asked.mining else ""
+    facts = {
+        "loss": weights.FILL + (f" + {weighs}" if weighs else "") + mined,
+        "rate": f"Adam {RATE}, one cosine down to 2 %",
+        "scores": weights.scores(network),
+        "command": f"python3 course.py weights {name}_kept",
+    }
+    zoo.save(network, asked.kept, asked.plan, told | facts)
 
 
 def _reads(network: torch.nn.Module) -> dict[str, Any]:
@@ -153,7 +211,8 @@ def _reads(network: torch.nn.Module) -> dict[str, Any]:
     return {"reads": rounded} if rounded else {}
 
 
-def _write(name: str, cell: str, facts: dict[str, Any]) -> None:
+def write(name: str, cell: str, facts: dict[str, Any]) -> None:
+    """Put one cell into the file of a study."""
     path = studies.path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     every = studies.cells(name) | {cell: facts}
