@@ -137,6 +137,34 @@ def _apart(
     return {kind: part.mean() for kind, part in parts.items() if len(part)}
 
 
+def train_by(
+    objective: Callable[[Tensor, Tensor, torch.nn.Module], Tensor],
+    miner: MaskGenerator,
+    network: torch.nn.Module,
+    name: str,
+    stages: tuple[Budget, ...],
+    *,
+    rate: float,
+    seed: int = 0,
+) -> training.History:
+    """Train the miner alone, by a loss of its score, resumable; the network is frozen.
+
+    ``objective(score, image, network)`` is that loss; the miner begins anew.
+    """
+    run = runs.Run(name, stages, seed)
+    miner.reset_parameters()
+    network.requires_grad_(False).to(run.accelerator.device).eval()
+    its, schedule = run.prepare(miner, rate)
+
+    def step(batch: runs.Batch) -> dict[str, Tensor]:
+        loss = objective(miner(batch[0]), batch[0], network)
+        run.update(its, schedule, loss)
+        return {"loss": loss.detach()}
+
+    state = {"miner": miner, "miner_optimizer": its, "miner_schedule": schedule}
+    return run.fit(step, state)
+
+
 AREA = 0.35  # of the holes that miners are compared at
 REFEREE = "partial_unet"  # measures errors; never trained with a generator
 SHIFTS = (1, 4, 7, 10, 13)  # by how many photos holes are passed on to others
