@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.holes import nearest_fill
-from course_lib.layers import Parts, PlainConv2d, promises
+from course_lib.layers import ContextualAttention, Parts, PlainConv2d, promises
 from course_lib.tensors import ContractError, check_pair, hide
 
 
@@ -26,6 +26,8 @@ class UNet(nn.Module):
     the hole is a fourth input channel; left out, it is one unless the convolution reads
     validity itself, as partial convolution does. ``fill``: the colour the network finds
     where pixels are missing, or ``"nearest"``: that of the nearest known pixel.
+    ``copies``: on the way up, at a quarter of the side, contextual attention copies
+    features from afar and a convolution joins them; lesson 10.
     """
 
     def __init__(
@@ -38,12 +40,15 @@ class UNet(nn.Module):
         *,
         first: Callable[..., nn.Module] | None = None,
         decoder: Callable[..., nn.Module] | None = None,
+        copies: bool = False,
     ) -> None:
         super().__init__()
         if len(channels) != len(kernels):
             raise ValueError(f"{len(channels)} channels but {len(kernels)} kernels")
         if isinstance(fill, str) and fill != "nearest":
             raise ValueError(f"fill {fill!r}: a number is expected, or 'nearest'")
+        if copies and len(channels) < 3:
+            raise ValueError(f"{len(channels)} levels: copies need at least 3")
         if sees_hole is None:
             sees_hole = not promises(conv, "reads_validity")
         self.sees_hole, self.fill = sees_hole, fill
@@ -60,6 +65,7 @@ class UNet(nn.Module):
                 Stage(up, below + skip, skip, 3, 1, nn.LeakyReLU(0.2), norm=True)
             )
             below = skip
+        self.copying = _Copying(up, channels[1]) if copies else None
         last = PlainConv2d if promises(up, "activates") else up
         self.last = last(below + inputs[0], 3, 3, padding=1)
 
@@ -81,6 +87,8 @@ class UNet(nn.Module):
         x, valid = trail.pop()
         for stage in self.decoder:
             x, valid = stage(*_beside(x, valid, *trail.pop()))
+            if self.copying and 4 * x.shape[-1] == hole.shape[-1]:
+                x = self.copying(x, valid, hole)
         y, _ = self.last(*_beside(x, valid, *trail.pop()))
         return torch.sigmoid(y)
 
@@ -118,6 +126,24 @@ class Stage(nn.Module):
         """The contract of every layer that knows validity."""
         y, known = self.conv(x, valid)
         return self.activation(self.norm(y)), known
+
+
+class _Copying(nn.Module):
+    """Contextual attention beside the features, and a convolution that joins both."""
+
+    def __init__(self, conv: Callable[..., nn.Module], channels: int) -> None:
+        super().__init__()
+        self.attention = ContextualAttention(rate=1)
+        self.join = Stage(
+            conv, 2 * channels, channels, 3, 1, nn.LeakyReLU(0.2), norm=True
+        )
+
+    def forward(self, x: Tensor, valid: Tensor, hole: Tensor) -> Tensor:
+        """A place is never copied from if any of its pixels is missing."""
+        missing = F.adaptive_max_pool2d(hole.to(x.dtype), x.shape[-2:])
+        copied, _ = self.attention(x, x, missing)
+        joined, _ = self.join((x, copied), (valid, valid))
+        return joined
 
 
 def _seen(image: Tensor, hole: Tensor, fill: float | str) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from course_lib.recipes.figures import figures
 from course_lib.recipes.miners import miner, miners
 from course_lib.recipes.occlusion_maps import occlusions
+from course_lib.recipes.rungs import ladder, ladder_time
 from course_lib.recipes.studies import mining_study, sampling_kept, sampling_study
 from course_lib.recipes.weights import WEIGHTS
 
@@ -21,6 +22,8 @@ RECIPES: dict[str, Callable[[], None]] = {
         miner,
         miners,
         mining_study,
+        ladder,
+        ladder_time,
         figures,
     )
 }

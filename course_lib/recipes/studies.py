@@ -60,21 +60,22 @@ _SLIM = [14, 28, 40, 54, 56]  # what the heads cost is taken from the width
 _NARROW = [10, 20, 32, 40, 42]  # and what three kernels cost
 
 
-def _unet(channels: Sequence[int], **arguments: Any) -> dict[str, Any]:
+def unet(channels: Sequence[int], **arguments: Any) -> dict[str, Any]:
+    """The plan of a U-Net, for ``zoo.build``."""
     return {"class": "UNet", "arguments": {"channels": list(channels), **arguments}}
 
 
 def _moving(channels: Sequence[int] = _SLIM, **arguments: Any) -> dict[str, Any]:
     """Reads that move on the way down, partial convolutions on the way up."""
-    return _unet(channels, decoder=weights.STILL, **arguments)
+    return unet(channels, decoder=weights.STILL, **arguments)
 
 
 _LIGHT = {"unknown": 0.1, "length": 0.05}
 SAMPLING = {  # parameters differ by less than 1 %
-    "plain": Form(_unet(_WIDE)),
-    "plain, filled": Form(_unet(_WIDE, fill="nearest")),
-    "partial": Form(_unet(_WIDE, conv="PartialConv2d")),
-    "nearest": Form(_unet(_WIDE, conv=weights.STILL, first=weights.NEAREST)),
+    "plain": Form(unet(_WIDE)),
+    "plain, filled": Form(unet(_WIDE, fill="nearest")),
+    "partial": Form(unet(_WIDE, conv="PartialConv2d")),
+    "nearest": Form(unet(_WIDE, conv=weights.STILL, first=weights.NEAREST)),
     "modulated": Form(_moving(_SCALED_WIDTHS, conv=_SCALED)),
     "free": Form(_moving(conv=_OF_ALL), {"unknown": 0.0}, "sampling_free"),
     "constrained": Form(

@@ -1,0 +1,169 @@
+"""Lesson 10: every idea on one skeleton under one budget; ``course.py ladder``.
+
+A *rung* is one network. All have 272,000 weights within 5 %, the same photos, holes,
+steps, optimiser and three seeds. Filled cell by cell into ``assets/studies``; a cell
+says on which device it was trained, from which commit and for how many minutes.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from course_lib import evaluation, fills, holes, photos, session, studies, training, zoo
+from course_lib.layers import sampling_losses, weighed
+from course_lib.recipes import runs
+from course_lib.recipes.studies import BUDGET, RATE, SAMPLING, Form, fill, unet, write
+from course_lib.session import Budget
+
+_WIDE = [16, 32, 48, 64, 64]
+_GATED = {"conv": "GatedConv2d"}
+_MOVED = SAMPLING["recommended"]
+LADDER = {
+    "plain": Form(unet(_WIDE, sees_hole=False), kept="ladder_plain"),
+    "+ hole channel": Form(unet(_WIDE), kept="ladder_told"),
+    "partial": Form(unet(_WIDE, conv="PartialConv2d"), kept="ladder_partial"),
+    "gated": Form(unet([12, 22, 34, 46, 44], **_GATED), kept="ladder_gated"),
+    "+ attention": Form(
+        unet([12, 22, 32, 44, 42], **_GATED, copies=True), kept="ladder_attention"
+    ),
+    "mask-aware": Form(
+        {
+            "class": "Cascade",
+            "arguments": {
+                "narrow": [6, 8, 10, 12, 16],
+                "wide": [9, 17, 25, 31, 38],
+                "kernels": [7, 5, 3, 3, 3],
+                "hidden": 12,
+                "mask_channels": 8,
+            },
+        },
+        kept="ladder_madf",
+    ),
+    "deformable": replace(_MOVED, kept=""),  # with seed 0 it is sampling_recommended
+    "+ mined holes": replace(_MOVED, kept="ladder_mined", mining={"share": 0.5}),
+}
+TIMED = "gated"  # what the others may take at equal time
+ROUNDS = 7
+
+
+def ladder() -> None:
+    """Lesson 10: the rungs at equal parameters, the untrained ones, what each costs."""
+    untrained()
+    fill("ladder", LADDER, evaluation.METRICS)
+    ladder_costs()
+
+
+def untrained() -> None:
+    """The fills that learn nothing, on the same holes, and a copy of the nearest."""
+    rivals = {**fills.available(), "nearest": holes.nearest_fill}
+    missing = [name for name in rivals if f"{name} 0" not in studies.cells("ladder")]
+    image, bench = photos.squares("evaluation", 128), holes.benchmark(128, 20)
+    for name in missing:
+        print(f"ladder: {name}", flush=True)
+        begin = time.process_time()
+        rows = evaluation.evaluate({name: rivals[name]}, image, bench).rows[name]
+        scores = {
+            metric: [[round(value, 4) for value in row] for row in found.tolist()]
+            for metric, found in rows.items()
+        }
+        told: dict[str, object] = {"seed": 0, "parameters": 0, "device": "cpu", "scores": scores}
+        told["minutes"] = round((time.process_time() - begin) / 60, 2)
+        write("ladder", f"{name} 0", told)
+
+
+def ladder_time() -> None:
+    """The rungs once more, each for as long as gated convolution takes."""
+    cost = studies.cells("ladder_costs")
+    if not cost:
+        ladder_costs()
+        cost = studies.cells("ladder_costs")
+    usual = cost[f"{TIMED} 0"]["step_ms"]
+    forms = {}
+    for rung, form in LADDER.items():
+        share = usual / cost[f"{rung} 0"]["step_ms"]
+        stages = tuple(replace(s, steps=round(s.steps * share)) for s in BUDGET)
+        forms[rung] = replace(form, kept="", stages=stages)
+    fill("ladder_time", forms, evaluation.METRICS)
+
+
+def ladder_costs() -> None:
+    """What a rung takes: a step of training, a picture filled, and memory."""
+    steps = {rung: _training_step(form) for rung, form in LADDER.items()}
+    answers = {rung: _answer(form) for rung, form in LADDER.items()}
+    taken: dict[str, list[list[float]]] = {rung: [[], []] for rung in LADDER}
+    for _ in range(ROUNDS):  # all take turns: a busy machine is busy for each of them
+        for rung in LADDER:
+            for found, work in zip(taken[rung], (steps, answers), strict=True):
+                begin = time.process_time()
+                work[rung]()
+                found.append(1000 * (time.process_time() - begin))
+    for rung in LADDER:
+        step, answer = (round(statistics.median(each), 1) for each in taken[rung])
+        told: dict[str, object] = {"seed": 0, "step_ms": step, "fill_ms": answer}
+        told |= {"peak_mb": _peak(rung), "device": "cpu, one thread"}
+        write("ladder_costs", f"{rung} 0", told)
+
+
+def _training_step(form: Form) -> Callable[[], None]:
+    """One step as the recipes make it: 8 pictures of 64 px, there and back."""
+    torch.manual_seed(0)
+    network = zoo.build(form.plan).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), RATE)
+    accelerator = training.accelerator(session.best_device())
+    network.to(accelerator.device).train()
+    batch = next(runs.training_batches(Budget(1, 8, 64), _generator()))
+    batch = tuple(part.to(accelerator.device) for part in batch)
+
+    def step() -> None:
+        with accelerator.autocast(), sampling_losses(network) as chosen:
+            answers = runs.predicted(network, batch)
+        loss, _ = runs.fill_loss(answers, batch)
+        if form.sampling:
+            loss = loss + weighed(chosen, **form.sampling)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _answer(form: Form) -> Callable[[], None]:
+    """One picture of 128 px filled."""
+    network = zoo.build(form.plan).eval()
+    image = photos.squares("evaluation", 128)[:1]
+    hole = holes.benchmark(128, 1).hole[6:7]
+
+    @torch.no_grad()
+    def answer() -> None:
+        network(image, hole)
+
+    return answer
+
+
+def _peak(rung: str) -> int:
+    """The most memory that steps of a rung take, in MB, in a process of their own."""
+    code = f"from course_lib.recipes import rungs; rungs._tell_peak({rung!r})"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return round(float(told.stdout.split()[-1]))
+
+
+def _tell_peak(rung: str) -> None:
+    step = _training_step(LADDER[rung])
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    step()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print((after - before) / unit)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
