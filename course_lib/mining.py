@@ -58,6 +58,32 @@ def mined_holes(
     return hole.view_as(score)
 
 
+def budgeted_holes(
+    score: Tensor, budget: float | Tensor, low: float = 0.1, high: float = 0.6
+) -> Tensor:
+    """The largest hole of each picture whose mean expected error fits a budget.
+
+    ``score (N, 1, H, W)``, the logarithm of the expected error; +inf stays known.
+    Pixels go missing from the lowest score up, as in ``mined_holes``, as long as the
+    mean of ``exp(score)`` over the hole is at most ``budget``, in the unit of the
+    error, one number or ``(N,)``. Then the area is clipped to between ``low`` and
+    ``high`` of the picture, exact to one pixel; only at ``low`` may the mean exceed
+    the budget. The sums are in double precision, on the CPU. -> ``(N, 1, H, W)``.
+
+    No gradient. Raises ``ContractError`` for a budget that is not above 0 and finite,
+    for limits that are no shares or swapped, and where ``mined_holes`` does.
+    """
+    order = _checked(score).detach().flatten(1).cpu()  # not every device has float64
+    least, most = (_pixels(share, order) for share in (low, high))
+    if (least > most).any():
+        raise ContractError(f"low {low} is above high {high}")
+    error = order.double().exp().sort(dim=1).values
+    mean = error.cumsum(1) / torch.arange(1, error.shape[1] + 1)
+    fitting = (mean <= _budget(budget, len(order))).sum(1)
+    count = fitting.clamp(least, most)
+    return mined_holes(score, count.double() / order.shape[1])
+
+
 def pixel_error(prediction: Tensor, image: Tensor) -> Tensor:
     """Absolute error of each pixel, the mean over colours; without a gradient.
 
@@ -194,6 +220,22 @@ def _pixels(ratio: float | Tensor, order: Tensor) -> Tensor:
         )
     pixels = (share * area).round().long().clamp(1, area - 1)
     return pixels.to(order.device).expand(count)
+
+
+def _budget(budget: float | Tensor, count: int) -> Tensor:
+    """The budget of each picture, ``(N, 1)`` or one number, on the CPU."""
+    given = budget.detach().cpu() if isinstance(budget, Tensor) else budget
+    limit = torch.as_tensor(given, dtype=torch.float64)
+    if limit.dim() > 1 or limit.numel() not in (1, count):
+        raise ContractError(
+            f"budget {tuple(limit.shape)}: expected one number or ({count},), one for "
+            "each picture"
+        )
+    if not ((limit > 0) & (limit < math.inf)).all():
+        raise ContractError(
+            f"budget {limit.flatten().tolist()}: a mean error above 0, such as 0.05"
+        )
+    return limit.view(-1, 1)
 
 
 def _frame(order: Tensor, margin: float) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from course_lib import holes
 from course_lib.mining import (
     FINEST,
+    budgeted_holes,
     error_map_loss,
     free_holes,
     hidden_error,
@@ -180,6 +181,96 @@ def test_nan_and_wrong_shapes_are_refused():
 def test_no_gradient_passes_a_mined_hole():
     score = scores().requires_grad_()
     assert not mined_holes(score, 0.3, 0.5, seeded()).requires_grad
+
+
+# ---- budgeted holes
+
+
+def expected_errors(score: Tensor, hole: Tensor) -> Tensor:
+    """The mean of ``exp(score)`` over each hole, in double precision: ``(N,)``."""
+    inside = torch.where(hole.bool(), score.double().exp(), 0.0)
+    return inside.sum((1, 2, 3)) / hole.sum((1, 2, 3))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 17),
+    st.integers(2, 17),
+    st.floats(0.05, 20),
+    st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)).map(sorted),
+)
+@example(2, 12, 16, 1.0, [0.1, 0.6])
+def test_a_budget_is_kept_and_used_up_within_the_limits(
+    count, height, width, budget, limits
+):
+    score, area = scores(count, height, width), height * width
+    hole = budgeted_holes(score, budget, *limits)
+    assert check_hole(hole).shape == score.shape
+    least, most = (min(max(round(share * area), 1), area - 1) for share in limits)
+    means = expected_errors(score, hole).tolist()
+    for k, (size, mean) in enumerate(zip(pixels(hole), means, strict=True)):
+        assert least <= size <= most
+        assert size == least or mean <= budget * (1 + 1e-9)
+        assert torch.equal(hole[k], mined_holes(score, size / area)[k])
+        if size < most:  # one pixel more is too much
+            larger = mined_holes(score, (size + 1) / area)
+            assert expected_errors(score, larger)[k] > budget
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.05, 20), st.floats(0.05, 20))
+def test_a_larger_budget_never_gives_a_smaller_hole(budget, other):
+    holes_of = [budgeted_holes(scores(), each) for each in sorted((budget, other))]
+    assert (holes_of[0] <= holes_of[1]).all()
+
+
+def test_the_area_of_a_budget_by_hand():
+    """Errors 1, 2, 3 and 6: the running means are 1, 1.5, 2 and 3."""
+    score = torch.tensor([6.0, 1, 3, 2]).log().view(1, 1, 2, 2)
+    found = [budgeted_holes(score, b, 0.25, 0.75) for b in (0.5, 1.4, 1.6, 2.1, 9)]
+    assert [pixels(hole) for hole in found] == [[1], [1], [2], [3], [3]]
+    assert found[2].flatten().tolist() == [0, 1, 0, 1]
+    even = torch.zeros(1, 1, 2, 5)
+    assert pixels(budgeted_holes(even, 1.0, 0.2, 0.7)) == [7]  # at most, not below
+
+
+def test_an_easy_picture_gets_a_larger_hole_than_a_hard_one():
+    score = scores(3) + torch.tensor([-1.0, 0, 3]).view(3, 1, 1, 1)
+    hole = budgeted_holes(score, 0.5)
+    assert pixels(hole) == [115, pixels(hole)[1], 19]
+    assert 19 < pixels(hole)[1] < 115
+    each = torch.tensor([0.5, 0.7, 30.0])
+    apart = [budgeted_holes(score[k, None], float(each[k])) for k in range(3)]
+    assert torch.equal(budgeted_holes(score, each), torch.cat(apart))
+
+
+def test_what_may_not_go_missing_stays_known_under_any_budget():
+    score = scores(2, 20, 30).requires_grad_()
+    barred = score.masked_fill(torch.arange(30) < 20, math.inf)
+    hole = budgeted_holes(barred, 1e6)
+    assert pixels(hole) == [200, 200]
+    assert not hole[..., :20].any()
+    assert not hole.requires_grad
+    with pytest.raises(ContractError, match=r"240 pixels does not fit.*leave 200 of"):
+        budgeted_holes(barred, 1e6, 0.4)
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf, torch.zeros(2)])
+def test_a_budget_that_is_no_error_is_refused(budget):
+    with pytest.raises(ContractError, match=r"a mean error above 0, such as 0\.05"):
+        budgeted_holes(scores(), budget)
+
+
+def test_budgets_and_limits_that_do_not_fit_are_refused():
+    with pytest.raises(ContractError, match=r"budget \(3,\): expected one number or"):
+        budgeted_holes(scores(2), torch.ones(3))
+    with pytest.raises(ContractError, match=r"low 0\.5 is above high 0\.2"):
+        budgeted_holes(scores(), 0.1, 0.5, 0.2)
+    with pytest.raises(ContractError, match="between 0 and 1"):
+        budgeted_holes(scores(), 0.1, 0.0, 0.2)
+    with pytest.raises(ContractError, match="score holds 1 NaN among"):
+        budgeted_holes(scores().where(scores() < scores().max(), math.nan), 0.1)
 
 
 # ---- the loss of the error map
