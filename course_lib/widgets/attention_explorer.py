@@ -33,8 +33,8 @@ from course_lib.widgets.pixel_explorer import (
     INK,
     PHOTO,
     THUMBNAIL,
+    AskedPixel,
     Box,
-    PixelExplorer,
     beside,
     cut,
     deepest,
@@ -55,7 +55,7 @@ STILL_WIDTH = 780
 Rgb = tuple[int, int, int]
 
 
-class AttentionExplorer(PixelExplorer):
+class AttentionExplorer(AskedPixel):
     """Ask a place of a hole where contextual attention copies from, and how surely.
 
     ``image``: ``(1, 3, H, W)`` in ``[0, 1]``, used as it is, or the name of a bundled
@@ -108,7 +108,6 @@ class AttentionExplorer(PixelExplorer):
         self._photos = beside(given, self._image, PHOTOS)
         self._photo = given
         self._pattern, self._box = cut(self._hole)
-        self._asked: tuple[int, int] | None = None  # None: the deepest
         self._source = COLOURS if network is None else FEATURES
         self._scale, self._fuse = 10.0, True
         self._maps: dict[str, AttentionMaps] = {}
@@ -130,22 +129,6 @@ class AttentionExplorer(PixelExplorer):
     def pasted(self) -> Tensor:
         """The photo with what the attention pastes in its hole, ``(1, 3, H, W)``."""
         return self._pasted
-
-    def look(
-        self, row: int | None = None, column: int | None = None
-    ) -> "AttentionExplorer":
-        """Ask about the patch at a pixel of the photo; without one, at the deepest.
-
-        The deepest pixel of the hole is followed when the hole moves. Returns the
-        explorer.
-        """
-        asked = None
-        if row is not None and column is not None:
-            self._check_pixel(row, column)
-            asked = (row, column)
-        self._asked = asked
-        self._tell()
-        return self
 
     def set(
         self,
@@ -285,7 +268,7 @@ class AttentionExplorer(PixelExplorer):
     def _tell(self) -> None:
         """The asked place alone: a row of what is known already."""
         maps = self.maps
-        row, column = self._asked or self._deepest
+        row, column = self._pixel
         cell = row // maps.step, column // maps.step
         width = maps.size[1]
         facts = {

@@ -57,7 +57,7 @@ class KernelExplorer(PixelExplorer):
     ``ContractError`` or ``ZooError`` and then changes nothing.
     """
 
-    _esm = module("pixel_explorer", "hole_canvas", "kernel_explorer")
+    _esm = module("pixel_explorer", "hole_canvas", "weights", "kernel_explorer")
     asks: ClassVar = {
         "look": "look",
         "level": "level",

@@ -6,7 +6,8 @@ one row that the stills show. CONTRIBUTING.md says how a new explorer takes it.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -101,8 +102,39 @@ class PixelExplorer(CourseWidget):
             ("row", row, self.height),
             ("column", column, self.width),
         ):
-            if not 0 <= value < size:
-                raise WidgetError(f"{name} {value} is not between 0 and {size - 1}")
+            if not isinstance(value, Integral) or not 0 <= value < size:
+                raise WidgetError(f"{name} {value!r} is not between 0 and {size - 1}")
+
+
+class AskedPixel(PixelExplorer):
+    """Asks about the deepest pixel of its hole, wherever that goes, or about another.
+
+    A subclass sets ``_asked``, None for the deepest, and ``_deepest`` before it calls
+    ``_tell``, which it writes: it tells about the pixel that is asked now.
+    """
+
+    _asked: tuple[int, int] | None = None
+    _deepest: tuple[int, int]
+
+    def look(self, row: int | None = None, column: int | None = None) -> Self:
+        """Ask about a pixel of the photo; without one, about the deepest of the hole.
+
+        The deepest pixel is followed when the hole moves. Returns the explorer.
+        """
+        asked = None
+        if row is not None and column is not None:
+            self._check_pixel(row, column)
+            asked = (row, column)
+        self._asked = asked
+        self._tell()
+        return self
+
+    @property
+    def _pixel(self) -> tuple[int, int]:
+        return self._asked or self._deepest
+
+    def _tell(self) -> None:
+        raise NotImplementedError
 
 
 def loaded(network: nn.Module | str) -> nn.Module:

@@ -13,8 +13,8 @@ from course_lib.widgets.base import WidgetError, module
 from course_lib.widgets.pixel_explorer import (
     PHOTO,
     THUMBNAIL,
+    AskedPixel,
     Box,
-    PixelExplorer,
     beside,
     cut,
     deepest,
@@ -42,7 +42,7 @@ OWN = "yours"  # a photo that was given
 Levels = dict[int, SamplingLevel]
 
 
-class SamplingExplorer(PixelExplorer):
+class SamplingExplorer(AskedPixel):
     """Ask a place of a photo where a layer reads for it, known or not.
 
     ``networks``: label -> a ``UNet`` whose encoder chooses its reads, or the name of a
@@ -61,7 +61,7 @@ class SamplingExplorer(PixelExplorer):
     changes nothing.
     """
 
-    _esm = module("pixel_explorer", "hole_canvas", "sampling_explorer")
+    _esm = module("pixel_explorer", "hole_canvas", "reads", "sampling_explorer")
     asks: ClassVar = {
         "look": "look",
         "network": "set",
@@ -91,7 +91,6 @@ class SamplingExplorer(PixelExplorer):
         self._photo = OWN if isinstance(image, Tensor) else image or PHOTO
         self._photos = beside(self._photo, self._image, PHOTOS)
         self._pattern, self._box = cut(self._hole)
-        self._asked: tuple[int, int] | None = None  # None: the deepest of the hole
         self._network = next(iter(self._networks))
         self._follow = False
         self._found: dict[str, Levels] = {}
@@ -139,21 +138,6 @@ class SamplingExplorer(PixelExplorer):
     def reads(self) -> PlaceReads:
         """What the asked place read on the layer on show."""
         return self._at(self._network)
-
-    def look(
-        self, row: int | None = None, column: int | None = None
-    ) -> "SamplingExplorer":
-        """Ask about a pixel of the photo; without one, about the deepest of the hole.
-
-        The deepest pixel is followed when the hole moves. Returns the explorer.
-        """
-        asked = None
-        if row is not None and column is not None:
-            self._check_pixel(row, column)
-            asked = (row, column)
-        self._asked = asked
-        self._tell()
-        return self
 
     def set(
         self,
@@ -308,10 +292,6 @@ class SamplingExplorer(PixelExplorer):
     def _at(self, label: str) -> PlaceReads:
         level = self._found[label][self._layer]
         return level.at(*level.cell(*self._pixel))
-
-    @property
-    def _pixel(self) -> tuple[int, int]:
-        return self._asked or self._deepest
 
     # ---- the still ----------------------------------------------------------------
 

@@ -5,25 +5,10 @@ const KERNEL_HINT =
   "photo's colours play no part. Drag the hole or pull at its edges; click a window. " +
   "Keys: arrows move the window, Shift + arrows the hole, + and − resize it.";
 const POINT_AT = "Point at a weight to read it.";
-const MINUS = [31, 84, 158];
-const PLUS = [150, 79, 10];
-const NEUTRAL = [245, 245, 243];
 const NAMED = 16; // kernels: of more, only the small text that follows the pointer tells
 const PATCH = 92; // pixels of the small picture of what is missing in the window
 
 const percentText = (share) => `${(100 * share).toFixed(1)} %`;
-const two = (value) => value.toFixed(2).replace("-", "−");
-const signedText = (value) => {
-  const text = Math.abs(value).toFixed(3);
-  return `${value < 0 ? "−" : "+"}${text}`;
-};
-
-/** A weight's colour: blue below 0, brown above, the end of the scale at 1. */
-function signedColour(value) {
-  const share = Math.min(1, Math.abs(value));
-  const end = value < 0 ? MINUS : PLUS;
-  return [...NEUTRAL.map((c, k) => c + share * (end[k] - c)), 255];
-}
 
 /** How unlike two kernels are, by their angle: 0 the same, 1 at a right angle or more. */
 const unlike = (cosine) => Math.acos(clip(cosine, 0, 1)) / (Math.PI / 2);
