@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from verdicts import verdict
 
-from course_lib.exercises import find, lesson_07, lesson_08
+from course_lib.exercises import find, lesson_07, lesson_08, lesson_09
 from course_lib.exercises.mistakes import Mistakes
 
 BANKS = {
@@ -18,6 +18,11 @@ BANKS = {
     "08.3": lesson_08.SPREAD,
     "08.4": lesson_08.SUMMED,
     "08.5": lesson_08.SELECTED,
+    "09.1": lesson_09.LOWEST,
+    "09.2": lesson_09.LOSSES,
+    "09.3": lesson_09.OVERLAPS,
+    "09.4": lesson_09.BUDGETED,
+    "09.5": lesson_09.JUDGED,
 }
 MISTAKES = [(key, name) for key, bank in BANKS.items() for name in bank]
 
@@ -32,7 +37,7 @@ def test_a_known_mistake_is_named(key: str, name: str):
 def test_mistakes_can_be_looked_for_in_every_case(key: str):
     for answer, _ in BANKS[key].values():
         for case in find(key).cases().values():
-            answer(*case)
+            find(key).call(answer, *case)
 
 
 @pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
