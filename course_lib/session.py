@@ -156,6 +156,17 @@ LESSONS = {
             laptop=Budget(steps=100, batch=4, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
         ),
+        Lesson(
+            "09",
+            "mask_mining",
+            "Mask mining: holes worth training on",
+            "a network that knows beforehand which pixels could be guessed",
+            minutes=107,
+            seconds=90,
+            ci=Budget(steps=8, batch=8, size=64),
+            laptop=Budget(steps=150, batch=8, size=64),
+            gpu=Budget(steps=4000, batch=32, size=128),
+        ),
     )
 }
 

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +21,9 @@ from course_lib.layers import (
     MaskAwareDynamicConv2d,
     SamplingFacts,
 )
+from course_lib.mining import mined_holes
 from course_lib.networks import Cascade, CoarseToFine, MaskGenerator, UNet
-from course_lib.recipes import adversaries, mining, runs
+from course_lib.recipes import adversaries, generators, mining, runs
 from course_lib.recipes.weights import training_facts
 from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
@@ -139,13 +141,13 @@ def test_every_picture_counts_the_same_however_small_its_hole(monkeypatch):
 
 
 def test_the_rate_rises_shortly_and_falls_to_two_per_cent():
-    rates = [runs._warm_cosine(k / 1000) for k in range(1001)]
+    rates = [runs.warm_cosine(k / 1000) for k in range(1001)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1, abs=0.01)
     assert rates.index(max(rates)) == pytest.approx(20, abs=2)
     assert all(a >= b for a, b in pairwise(rates[20:]))
     assert rates[-1] == pytest.approx(0.02)
-    assert runs._warm_cosine(1.5) == pytest.approx(0.02)
+    assert runs.warm_cosine(1.5) == pytest.approx(0.02)
 
 
 def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
@@ -349,9 +351,10 @@ def study_of_two(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any
         "class": "UNet",
         "arguments": shape | {"conv": ["DeformableSampling2d", {}]},
     }
+    form = partial(recipes.studies.Form, stages=(Budget(1, 2, 16),))
     return {
-        "still": recipes.studies.Form(still),
-        "moved": recipes.studies.Form(moved, {"length": 1.0}, "kept"),
+        "still": form(still),
+        "moved": form(moved, {"length": 1.0}, "kept"),
     }
 
 
@@ -359,21 +362,52 @@ def test_a_study_goes_on_where_it_was_and_repeats_what_has_changed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ):
     forms = study_of_two(monkeypatch, tmp_path)
-    budget = (Budget(1, 2, 16),)
-    recipes.studies._fill("tried", forms, budget, seeds=1)
+    recipes.studies.fill("tried", forms, seeds=1)
     assert list(studies.cells("tried")) == ["moved 0", "still 0"]
     assert zoo.load("kept") is not None
     found = studies.cells("tried")["moved 0"]
     assert list(found["reads"]["encoder.0.conv"]) == list(SamplingFacts._fields)
     assert "reads" not in studies.cells("tried")["still 0"]
     capsys.readouterr()
-    recipes.studies._fill("tried", forms, budget, seeds=2)
+    recipes.studies.fill("tried", forms, seeds=2)
     said = capsys.readouterr().out
     assert "tried: still, seed 1" in said
     assert "seed 0" not in said
-    recipes.studies._fill("tried", forms, (Budget(2, 2, 16),), seeds=1)
+    longer = {
+        form: replace(asked, stages=(Budget(2, 2, 16),))
+        for form, asked in forms.items()
+    }
+    recipes.studies.fill("tried", longer, seeds=1)
     assert "tried: moved, seed 0" in capsys.readouterr().out
     assert len(studies.cells("tried")) == 4
+
+
+def test_a_form_may_train_with_mined_holes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    moved = study_of_two(monkeypatch, tmp_path)["moved"]
+    monkeypatch.setattr(recipes.studies, "miner_facts", lambda *_: {"mined": 0.1})
+    monkeypatch.setattr(recipes.studies, "predictable_holes", lambda _: 0.2)
+    form = replace(moved, kept="", mining={"share": [1.0, 0.0]})
+    heard = []
+    train = recipes.studies.train_mining
+
+    def listen(*arguments: Any, **options: Any) -> Any:
+        heard.append(options)
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(recipes.studies, "train_mining", listen)
+    recipes.studies.fill("tried", {"curriculum": form}, seeds=1)
+    cell = studies.cells("tried")["curriculum 0"]
+    assert cell["mining"] == {"share": [1.0, 0.0]}
+    assert (cell["miner"], cell["easy"]) == ({"mined": 0.1}, 0.2)
+    assert heard[0]["sampling"] == {"length": 1.0}
+    assert heard[0]["share"] == [1.0, 0.0]
+    recipes.studies.fill("tried", {"curriculum": form}, seeds=1)
+    assert len(heard) == 1
+    other = replace(form, mining={"share": [1.0, 0.5]})
+    recipes.studies.fill("tried", {"curriculum": other}, seeds=1)
+    assert len(heard) == 2
 
 
 def test_a_training_begins_from_its_seed_alone_whatever_was_drawn_before():
@@ -580,3 +614,83 @@ def test_a_frozen_network_is_measured_and_left_as_it_is():
     mined(learning, "going on", Budget(1, 4, 32), anew=False)
     for now, begun in zip(learning.parameters(), network.parameters(), strict=True):
         assert torch.allclose(now, begun, atol=2e-3)  # one step at most
+
+
+def test_mining_can_be_watched_and_charges_for_reads():
+    shape = {"channels": (4, 6), "kernels": (3, 3)}
+    networks = [UNet(DeformableSampling2d, **shape) for _ in range(2)]
+    seen: list[int] = []
+    for network, charge in zip(networks, (None, {"length": 5.0}), strict=True):
+        mined(
+            network,
+            f"charged {charge}",
+            sampling=charge,
+            watch=lambda step, miner: seen.append(step),
+        )
+    assert seen == [1, 2, 3] * 2
+    assert not torch.equal(*map(weights, networks))
+
+
+def test_an_objective_trains_the_miner_alone():
+    network, miner = tiny(), MaskGenerator((4, 6), (1, 2))
+    before = weights(network)
+
+    def lower(score: Tensor, image: Tensor, given: torch.nn.Module) -> Tensor:
+        assert given is network
+        assert not given.training
+        return score.mean()
+
+    history = mining.train_by(
+        lower, miner, network, "by", (Budget(5, 2, 16),), rate=1e-2
+    )
+    assert torch.equal(weights(network), before)
+    assert history.losses["loss"][-1] < history.losses["loss"][0]
+
+
+def test_naive_objectives_have_slopes_of_different_terms():
+    """Both charge for errors in the hole; one asks the network for more."""
+    draw = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, 32, 32, generator=draw)
+    score = torch.randn(2, 1, 32, 32, generator=draw, requires_grad=True)
+    network = UNet(channels=(4, 6), kernels=(3, 3)).eval()
+    slopes = [
+        torch.autograd.grad(objective(score, image, network), score)[0]
+        for objective in (generators.through, generators.inside)
+    ]
+    assert all(slope.abs().sum() > 0 for slope in slopes)
+    assert not torch.allclose(*slopes)
+    hole = mined_holes(score, mining.AREA)
+    with torch.no_grad():
+        error = (network(image, hole) - image).abs().mean(1, keepdim=True)
+    usual = (error * hole).sum((1, 2, 3), keepdim=True) / hole.sum((1, 2, 3))[0]
+    inside = hole.bool() & ((error - usual).abs() > 1e-3)
+    uphill = (slopes[1] * (error - usual))[inside]
+    assert (uphill < 0).all()  # a lower score hides: worse ones than usual rise
+
+
+def test_a_miner_is_judged_by_who_chose_the_holes(monkeypatch: pytest.MonkeyPatch):
+    """Of one that knows where pictures are flat: mined, then shuffled, then hardest."""
+    small = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    flat = torch.zeros(8, 1, 32, 32)
+    for k in range(8):
+        flat[k, :, 4 * k : 4 * k + 14] = 1
+    small = torch.where(flat == 1, 0.5, small)
+
+    class Knows(torch.nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return (image - 0.5).abs().mean(1, keepdim=True)
+
+    class Grey(torch.nn.Module):
+        def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+            return torch.full_like(image, 0.5)
+
+    monkeypatch.setattr(mining.photos, "squares", lambda *_: small)
+    monkeypatch.setattr(mining.zoo, "load", lambda _: Grey())
+    monkeypatch.setattr(mining, "oracle", lambda: Knows()(small))
+    drawn = holes.rectangles(24, 32, torch.Generator().manual_seed(1))
+    monkeypatch.setattr(mining, "_irregular", lambda count, seed: drawn[:count])
+    found = mining.miner_facts(Knows())  # type: ignore[arg-type]
+    assert found["mined"] == found["oracle"] < found["noisy"] < found["shuffled"]
+    assert found["shuffled"] < found["hardest"]
+    assert found["mined"] < found["random"]
+    assert 0 < found["overlap"] < found["again"] <= 1

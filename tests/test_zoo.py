@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from course_lib import evaluation, holes, layers, networks, photos, zoo
+from course_lib.mining import mined_holes
 from course_lib.networks import UNet
 from course_lib.zoo import ZooError
 
@@ -325,7 +326,29 @@ def scored_on() -> tuple[torch.Tensor, holes.Benchmark]:
     return photos.squares("evaluation", 128), holes.benchmark(128, 20)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+FILLS = [name for name in zoo.names() if "scores" in zoo.card(name)]
+
+
+def test_only_generators_of_holes_have_no_scores():
+    others = set(zoo.names()) - set(FILLS)
+    assert {zoo.card(name)["network"]["class"] for name in others} == {"MaskGenerator"}
+
+
+def test_the_miners_card_tells_the_errors_in_its_holes(
+    scored_on: tuple[torch.Tensor, holes.Benchmark],
+):
+    images, told = scored_on[0], zoo.card("miner")["miner"]
+    hole = mined_holes(zoo.load("miner")(images), 0.35)
+    with torch.no_grad():
+        for kind, given in (("mined", hole), ("hardest", None)):
+            if given is None:
+                given = mined_holes(-zoo.load("miner")(images), 0.35)
+            made = zoo.load("partial_unet")(images, given)
+            found = evaluation.hole_l1(made, images, given).mean().item()
+            assert found == pytest.approx(told[kind], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", FILLS)
 def test_a_card_tells_the_scores_of_its_weights(
     name: str, scored_on: tuple[torch.Tensor, holes.Benchmark]
 ):

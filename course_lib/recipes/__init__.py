@@ -6,7 +6,7 @@ A recipe can be interrupted and called again: it goes on from its checkpoint.
 from collections.abc import Callable
 
 from course_lib.recipes.figures import figures
-from course_lib.recipes.miners import miner, miners
+from course_lib.recipes.generators import miner, miners
 from course_lib.recipes.occlusion_maps import occlusions
 from course_lib.recipes.rungs import ladder, ladder_time
 from course_lib.recipes.studies import mining_study, sampling_kept, sampling_study

@@ -9,13 +9,14 @@ from torch import Tensor
 from course_lib import evaluation, evidence, fills, holes, photos, pictures, sketch, zoo
 from course_lib.layers import ContextualAttention, MaskAwareDynamicConv2d
 from course_lib.losses import discount_weights
+from course_lib.mining import mined_holes
 from course_lib.networks import Cascade
 from course_lib.session import ASSETS, start
 from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 08, and of the README."""
+    """The title pictures of lessons 00 to 09, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -52,6 +53,8 @@ def figures() -> None:
     square = F.pad(torch.ones(1, 1, 52, 60), [34, 34, 38, 38])
     sheep = photos.square(photos.load("sheep"), 128)
     _figure("08_deformable_sampling", _moved_reads(sheep, square), 1.0)
+    rhino = photos.square(photos.load("rhinoceros"), 128)
+    _figure("09_mask_mining", _mined_holes(rhino), 1.0)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -244,6 +247,21 @@ def _moved_reads(image: Tensor, hole: Tensor) -> dict[str, Tensor]:
             field = _dotted(field, down, right, known=bool(good))
         shown[name] = field
     return {**shown, "filled by it": F.interpolate(filled, scale_factor=large)}
+
+
+def _mined_holes(image: Tensor) -> dict[str, Tensor]:
+    """How hard each pixel would be; the easiest 35 %, a random hole, both filled."""
+    network, score = zoo.load("nearest_unet"), zoo.load("miner")(image)
+    drawn = holes.irregular(1, image.shape[-1], torch.Generator().manual_seed(4))
+    low, high = score.amin(), score.amax()
+    made = {"expected error": ((score - low) / (high - low)).expand_as(image)}
+    for name, hole in (
+        ("mined", mined_holes(score, 0.35)),
+        ("random", holes.grow(drawn, torch.tensor([0.35]))),
+    ):
+        made[name] = pictures.hatched(image, hole)
+        made[f"filled: {name}"] = composite(network(image, hole), image, hole)
+    return {"a photo": image, **made}
 
 
 def _dotted(image: Tensor, row: float, column: float, *, known: bool) -> Tensor:

@@ -72,7 +72,8 @@ def untrained() -> None:
             metric: [[round(value, 4) for value in row] for row in found.tolist()]
             for metric, found in rows.items()
         }
-        told: dict[str, object] = {"seed": 0, "parameters": 0, "device": "cpu", "scores": scores}
+        told: dict[str, object] = {"seed": 0, "parameters": 0, "device": "cpu"}
+        told["scores"] = scores
         told["minutes"] = round((time.process_time() - begin) / 60, 2)
         write("ladder", f"{name} 0", told)
 

@@ -95,7 +95,7 @@ class Run:
         adam = torch.optim.Adam(network.parameters(), lr=rate, betas=betas)
         total = updates * sum(stage.steps for stage in self.stages)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            adam, lambda step: _warm_cosine(step / total)
+            adam, lambda step: warm_cosine(step / total)
         )
         return self.accelerator.prepare(adam), schedule
 
@@ -224,7 +224,7 @@ def initialise(network: torch.nn.Module) -> None:
             module.reset_head()
 
 
-def _warm_cosine(progress: float) -> float:
+def warm_cosine(progress: float) -> float:
     """Learning-rate factor: a short rise, then half a cosine down to 2 %."""
     warm = min(1.0, progress / 0.02 + 0.01)
     return warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
