@@ -410,6 +410,27 @@ def test_a_form_may_train_with_mined_holes(
     assert len(heard) == 2
 
 
+def test_a_form_may_train_a_shipped_network_further(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    forms = study_of_two(monkeypatch, tmp_path)
+    recipes.studies.fill("tried", forms, seeds=1)  # now "kept" ships
+    shipped = zoo.load("kept")
+    monkeypatch.setattr(recipes.studies, "miner_facts", lambda *_: {})
+    monkeypatch.setattr(recipes.studies, "predictable_holes", lambda _: 0.2)
+    further = replace(forms["moved"], kept="", begins="kept", mining={"share": 0.0})
+    ended = []
+    monkeypatch.setattr(
+        recipes.studies.weights, "scores", lambda network, *_: ended.append(network)
+    )
+    monkeypatch.setattr(recipes.studies, "METRICS", ())
+    recipes.studies.fill("tried", {"further": further}, metrics=(), seeds=1)
+    assert studies.cells("tried")["further 0"]["begins"] == "kept"
+    flat = torch.nn.utils.parameters_to_vector
+    moved = flat(ended[0].parameters()) - flat(shipped.parameters())
+    assert 0 < moved.abs().max() < 1e-3  # one step of a tenth of the rate; no weight drawn anew
+
+
 def test_a_training_begins_from_its_seed_alone_whatever_was_drawn_before():
     """Transposed and mask-aware convolutions too."""
     begun = []

@@ -9,7 +9,12 @@ from course_lib.recipes.figures import figures
 from course_lib.recipes.generators import miner, miners
 from course_lib.recipes.occlusion_maps import occlusions
 from course_lib.recipes.rungs import ladder, ladder_time
-from course_lib.recipes.studies import mining_study, sampling_kept, sampling_study
+from course_lib.recipes.studies import (
+    mining_late,
+    mining_study,
+    sampling_kept,
+    sampling_study,
+)
 from course_lib.recipes.weights import WEIGHTS
 
 RECIPES: dict[str, Callable[[], None]] = {
@@ -22,6 +27,7 @@ RECIPES: dict[str, Callable[[], None]] = {
         miner,
         miners,
         mining_study,
+        mining_late,
         ladder,
         ladder_time,
         figures,

@@ -7,7 +7,7 @@ goes on where it was; a cell whose plan has changed is trained again. Results ar
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,16 @@ class Form:
     kept: str = ""  # under which name the network of seed 0 ships
     mining: dict[str, Any] | None = None  # of train_mining: whose holes it trains with
     stages: tuple[Budget, ...] = BUDGET
+    begins: str = ""  # a shipped network that is trained further, gently
 
     @property
     def wanted(self) -> dict[str, Any]:
         """What a cell of it must say to need no training again; beside the seed."""
         mined = {} if self.mining is None else {"mining": self.mining}
-        plan = {"network": self.plan, "sampling": self.sampling} | mined
+        plan: dict[str, Any] = {"network": self.plan, "sampling": self.sampling}
+        plan |= mined
+        if self.begins:
+            plan["begins"] = self.begins
         return plan | {"steps": [vars(stage) for stage in self.stages]}
 
 
@@ -118,6 +122,18 @@ def mining_study() -> None:
     fill("mining", MINING)
 
 
+_LATE = Form(zoo.card("nearest_unet")["network"], begins="nearest_unet")
+MINING_LATE = {  # the same question late in a long training
+    "random": replace(_LATE, mining={"share": 0.0}),
+    "mixed": replace(_LATE, mining={"share": 0.5}),
+}
+
+
+def mining_late() -> None:
+    """Lesson 09: a finished network trained further with both kinds, three seeds."""
+    fill("mining_late", MINING_LATE)
+
+
 def fill(
     name: str,
     forms: Mapping[str, Form],
@@ -141,7 +157,8 @@ def _done(name: str, cell: str, wanted: dict[str, Any], kept: str) -> bool:
 
 def _cell(name: str, form: str, asked: Form, metrics: Sequence[str], seed: int) -> None:
     """Train, score, write: one network."""
-    network = zoo.build(asked.plan)
+    network = zoo.load(asked.begins) if asked.begins else zoo.build(asked.plan)
+    network.requires_grad_(True)
     run = f"{name}_study.{form}.{seed}"
     history, found = _train(network, run, asked, seed)
     told = weights.training_facts(run, history, asked.stages, seed)
@@ -174,8 +191,9 @@ def _train(
         miner,
         run,
         asked.stages,
-        rate=RATE,
+        rate=RATE / 10 if asked.begins else RATE,
         sampling=asked.sampling or None,
+        anew=not asked.begins,
         seed=seed,
         **asked.mining,
     )
