@@ -52,6 +52,7 @@ WIDGETS = {
     "explorer": "HoleExplorer",
     "discount": "DiscountExplorer",
     "gate": "GateExplorer",
+    "mining": "MiningExplorer",
     "reading": "ReadingExplorer",
 }
 TRAINING = """import time, torch
@@ -312,6 +313,12 @@ class SamplingInPage(CardInPage):
     """A sampling explorer."""
 
     view = "sampling-view"
+
+
+class MiningInPage(CardInPage):
+    """A mining explorer."""
+
+    view = "mining-view"
 
 
 class SketchInPage(CardInPage):

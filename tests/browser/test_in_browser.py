@@ -14,6 +14,7 @@ from lab import (
     ExplorerInPage,
     GateInPage,
     KernelInPage,
+    MiningInPage,
     PainterInPage,
     ReadingInPage,
     SamplingInPage,
@@ -28,6 +29,8 @@ from lab import (
     theme,
 )
 from PIL import Image
+
+from course_lib.widgets.mining_reading import KINDS
 
 pytestmark = pytest.mark.browser
 
@@ -1388,6 +1391,145 @@ def test_the_sampling_card_answers_at_once_and_fits(sampling, screenshots):
     sampling.pixels("sampling-view")
     assert sampling.root.evaluate(overflow) <= 0
     sampling.root.screenshot(path=screenshots / "sampling_narrow.png")
+
+
+# ---- the mining explorer ----
+
+
+@pytest.fixture(scope="module")
+def mining_page(make_page, lab):
+    page = make_page(1280, 1000)
+    open_notebook(page, lab, "mining.ipynb")
+    assert run_all(page) == []
+    yield page
+    assert page.problems == []
+
+
+@pytest.fixture
+def mining(mining_page):
+    card = MiningInPage(mining_page)
+    code = "_ = mining.set(photo='lincolnmemorial', steps=900, area=0.35, variety=0, "
+    code += "draw=0).look(0, 0).look()"
+    assert ask_kernel(mining_page, code) == ""
+    row = ask_kernel(mining_page, "print(mining.shown['row'])")
+    wait = "([{ dataset: d }, row]) => d.row === row && d.steps === '900' && "
+    wait += "d.area === '0.35' && d.variety === '0' && d.photo === 'lincolnmemorial'"
+    mining_page.wait_for_function(wait, arg=[card.root.element_handle(), row])
+    card.part("show-hole").check()
+    return card
+
+
+def redrawn(before, after):
+    """As ``changed``; a tile between two pixels may be one pixel higher than before."""
+    height, width = np.minimum(before.shape[:2], after.shape[:2])
+    return changed(before[:height, :width], after[:height, :width])
+
+
+MINED = "f = mining.shown; m = f['kinds'][1]; print(f['row'], f['column'], end=' ')\n"
+MINED += "print(f'{f[\"expected\"]:.3f}', m['here'] and f'{m[\"here\"]:.3f}')"
+
+
+def test_a_click_asks_what_a_pixel_would_cost(mining):
+    page, keys = mining.page, mining.page.keyboard
+    before = {p: mining.pixels(p) for p in ("mining-view", "expected-view")}
+    mining.act(lambda: page.mouse.click(*mining.at(100.5 / 128, 12.5 / 128)))
+    row, column, expected, here = ask_kernel(page, MINED).split()
+    assert (row, column) == ("12", "100")
+    for part, picture in before.items():
+        assert changed(picture, mining.pixels(part)).any(), part
+    assert mining.part("fact-row,-column").inner_text() == "12, 100"
+    assert mining.part("fact-expected").inner_text() == expected
+    assert mining.part("fact-in-mined-hole").inner_text() == f"yes, error {here}"
+    assert f"expected {expected}, in the mined hole, measured {here}" in mining.status()
+    place = (20.5 / 128, 60.5 / 128, "expected-view")
+    mining.act(lambda: page.mouse.click(*mining.at(*place)))
+    mining.act(lambda: keys.press("ArrowLeft"))
+    mining.act(lambda: keys.press("Shift+ArrowUp"))
+    assert ask_kernel(page, MINED).split()[:2] == ["52", "19"]
+    mining.act(lambda: keys.press("Home"))
+    found = "print(mining._asked, f'{mining.hole[0, 0, *mining._pixel]:.0f}')"
+    assert ask_kernel(page, found) == "None 1"
+
+
+def test_steps_area_and_variety_are_set_by_keys(mining):
+    page = mining.page
+    parts = ("mining-view", "expected-view", "tile-mined", "tile-shuffled")
+    before = {part: mining.pixels(part) for part in parts}
+    mining.act(lambda: mining.part("steps").press("Home"))
+    assert mining["steps"] == "0"
+    for part, picture in before.items():
+        assert redrawn(picture, mining.pixels(part)).any(), part
+    mining.act(lambda: mining.part("steps").press("ArrowRight"))
+    mining.act(lambda: mining.part("area").press("ArrowRight"))
+    mining.act(lambda: mining.part("variety").press("End"))
+    now = "s = mining.settings; print(s.steps, f'{s.area:.2f}', s.variety, s.draw)"
+    assert ask_kernel(page, now) == "30 0.36 1 0"
+    assert mining.part("missing").inner_text() == "36.0 % missing"
+    drawn = mining.pixels("tile-random")
+    mining.act(lambda: mining.part("another").press("Enter"))
+    assert ask_kernel(page, now) == "30 0.36 1 1"
+    assert redrawn(drawn, mining.pixels("tile-random")).any()
+    every = "print(*[f'{k[\"measured\"]:.3f}' for k in mining.shown['kinds']])"
+    errors = ask_kernel(page, every).split()
+    for kind, error in zip(KINDS, errors, strict=True):
+        assert mining.part(f"error-{kind}").inner_text() == error
+        assert mining.part(f"bar-{kind}").inner_text() == error
+        label = mining.part(f"tile-{kind}").get_attribute("aria-label")
+        assert label.endswith(f"mean error {error}.")
+
+
+def test_the_four_pictures_show_holes_fills_and_errors(mining):
+    for kind in KINDS:
+        seen = []
+        for show in ("hole", "fill", "error"):
+            mining.part(f"show-{show}").check()
+            seen.append(mining.pixels(f"tile-{kind}"))
+        assert redrawn(seen[0], seen[1]).mean() > 0.05
+        assert redrawn(seen[1], seen[2]).mean() > 0.2
+    label = mining.part("tile-mined").get_attribute("aria-label")
+    assert "the error of the fill" in label
+
+
+def test_your_own_photo_is_mined(mining):
+    page = mining.page
+    rows = np.linspace(0, 255, 90).astype(np.uint8)
+    photo = np.repeat(rows[:, None, None], 140, 1).repeat(3, 2)
+    file = picked("slope.png", encoded(photo))
+    mining.part("upload").set_input_files(file)
+    wait = "({ dataset: d }) => d.photo === 'slope.png' && d.state === 'ready'"
+    page.wait_for_function(wait, arg=mining.root.element_handle())
+    assert ask_kernel(page, "print(mining.settings.photo)") == "slope.png"
+    assert mining.part("photo-9").is_checked()
+    broken = {**file, "name": "no.png", "buffer": b"no picture"}
+    mining.act(lambda: mining.part("upload").set_input_files(broken), state="error")
+    assert mining["photo"] == "slope.png"
+    mining.act(lambda: mining.part("photo-2").check())
+    assert ask_kernel(page, "print(mining.settings.photo)") == "macaque"
+
+
+def test_the_mining_card_answers_in_time_and_fits(mining, screenshots):
+    page, root = mining.page, mining.root.element_handle()
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    for show in ("hole", "fill", "error"):
+        mining.part(f"show-{show}").check()
+        for name in ("Dark", "Light"):
+            theme(page, name)
+            mining.pixels("mining-view")
+            mining.root.screenshot(
+                path=screenshots / f"mining_{show}_{name.lower()}.png"
+            )
+        assert mining.root.evaluate(overflow) <= 0
+        assert mining.root.bounding_box()["height"] <= 850
+    view = mining.part("mining-view").element_handle()
+    points = [[0.3 + 0.02 * k, 0.62 - 0.026 * k] for k in range(12)]
+    took = page.evaluate(ANSWERED, [root, view, points])
+    print(f"click: median {np.median(took):.0f} ms, longest {max(took):.0f} ms")
+    assert np.median(took) < 1000
+    command(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 430, "height": 2600})
+    mining.pixels("mining-view")
+    assert mining.root.evaluate(overflow) <= 0
+    mining.root.screenshot(path=screenshots / "mining_narrow.png")
 
 
 # ---- lessons ----
