@@ -257,13 +257,14 @@ def _loss_cases() -> Cases:
     score, error, hole = case(3, 5, 7)
     tall, missed, gap = case(2, 9, 4)
     some = hole.clone()
-    some[1] = 0
+    some[1:] = 0
+    some[2, 0, 1, 3] = 1
     out = gap == 0
     return {
         "a batch": (score, error, hole),
         "NaN outside": (tall.masked_fill(out, torch.nan), missed / ~out, gap),
         "infinite scores outside": (tall.masked_fill(out, -torch.inf), missed, gap),
-        "a picture without a hole": (score, error, some),
+        "no hole, and one of one pixel": (score, error, some),
         "everything missing": (tall, missed, torch.ones_like(gap)),
         "no error": (score, 0 * error, hole),
         "one sample, not contiguous": tuple(p[:1].mT for p in (tall, missed, gap)),
