@@ -9,6 +9,7 @@ from course_lib.widgets.discount_explorer import DiscountExplorer
 from course_lib.widgets.gate_explorer import GateExplorer
 from course_lib.widgets.hole_explorer import HoleExplorer
 from course_lib.widgets.kernel_explorer import KernelExplorer
+from course_lib.widgets.ladder_explorer import LadderExplorer
 from course_lib.widgets.mining_explorer import MiningExplorer
 from course_lib.widgets.painter import HolePainter
 from course_lib.widgets.reading_explorer import ReadingExplorer
@@ -25,6 +26,7 @@ __all__ = [
     "HoleExplorer",
     "HolePainter",
     "KernelExplorer",
+    "LadderExplorer",
     "MiningExplorer",
     "ReadingExplorer",
     "SamplingExplorer",

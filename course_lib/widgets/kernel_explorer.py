@@ -26,6 +26,7 @@ from course_lib.widgets.pixel_explorer import (
     INK,
     Box,
     PixelExplorer,
+    around,
     coloured,
     cut,
     dimmed,
@@ -404,7 +405,7 @@ class KernelExplorer(PixelExplorer):
         columns = {"truth": self._image}
         for k, name in enumerate(self._decoders):
             columns[name if errors is None else f"{name}: {errors[k]:.3f}"] = made[k]
-        top, left, side = self._around()
+        top, left, side, _ = around(self._box, self.height, self.width)
         cut_out = {
             name: value[..., top : top + side, left : left + side]
             for name, value in columns.items()
@@ -417,19 +418,6 @@ class KernelExplorer(PixelExplorer):
             for name, value in cut_out.items()
         }
         return grid(resized, scale=1).pixels
-
-    def _around(self) -> tuple[int, int, int]:
-        """Top, left and side of a square around the hole."""
-        top, left, height, width = self._box
-        side = min(self.height, self.width, max(16, round(1.5 * max(height, width))))
-        first, second = (
-            min(max(low + (length - side) // 2, 0), size - side)
-            for low, length, size in (
-                (top, height, self.height),
-                (left, width, self.width),
-            )
-        )
-        return first, second, side
 
     def _still_lines(self) -> np.ndarray:
         shown = self.shown

@@ -190,6 +190,19 @@ def placed(pattern: Tensor, box: Box, height: int, width: int) -> tuple[Tensor, 
     return pattern, (top, left, tall, wide)
 
 
+def around(box: Box, height: int, width: int, share: float = 1.5) -> Box:
+    """A square of a picture around a box, ``share`` times as large where there is room.
+
+    At least 16 pixels a side, and inside the picture.
+    """
+    side = min(height, width, max(16, round(share * max(box[2:]))))
+    top, left = (
+        min(max(low + (length - side) // 2, 0), size - side)
+        for low, length, size in ((box[0], box[2], height), (box[1], box[3], width))
+    )
+    return top, left, side, side
+
+
 def deepest(hole: Tensor) -> tuple[int, int]:
     """The pixel furthest from known ones; the middle where there is none of either."""
     height, width = hole.shape[-2:]

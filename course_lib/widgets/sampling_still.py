@@ -58,15 +58,15 @@ def reads_still(
     paper = Image.new("RGB", (2 * SIDE + 12, SIDE + 32 + 18 * len(lines)), "white")
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
     for k, (region, name) in enumerate(zip(regions, names, strict=True)):
-        panel = _panel(given, hole, region, pixel, reads, further, bool(k))
-        paper.paste(panel, (k * (SIDE + 12), 20))
+        picture = panel(given, hole, region, pixel, reads, further, bool(k))
+        paper.paste(picture, (k * (SIDE + 12), 20))
         draw.text((k * (SIDE + 12), 2), name, fill=INK, font=font)
     for k, line in enumerate(lines):
         draw.text((0, SIDE + 26 + 18 * k), line, fill=INK, font=font)
     return np.asarray(paper)
 
 
-def _panel(
+def panel(
     given: Tensor,
     hole: Tensor,
     region: Region,
@@ -77,33 +77,33 @@ def _panel(
 ) -> Image.Image:
     """One square part of the photo with all that is read in it."""
     top, left, side = region
-    panel = _ground(given, hole, region)
+    picture = ground(given, hole, region)
     scale = FINE * SIDE / side
 
     def at(position: Sequence[float]) -> tuple[float, float]:
         return (position[1] - left) * scale, (position[0] - top) * scale
 
     radius = _radius(reads.unmoved, scale)
-    below = panel.copy()
+    below = picture.copy()
     for each in further:
         if each is not None:
-            _dots(ImageDraw.Draw(below), each, at, 0.45 * radius)
-    panel = Image.blend(panel, below, 0.7)
-    draw, asked = ImageDraw.Draw(panel), at(pixel)
+            dots(ImageDraw.Draw(below), each, at, 0.45 * radius)
+    picture = Image.blend(picture, below, 0.7)
+    draw, asked = ImageDraw.Draw(picture), at(pixel)
     for own, position in zip(
         reads.unmoved.tolist(), reads.positions.tolist(), strict=True
     ):
         begin = at(own) if large else asked
         _leader(draw, begin, at(position), large)
-    _dots(draw, reads, at, radius)
+    dots(draw, reads, at, radius)
     x, y = asked
     for reach, ink, wide in ((15, DARK, 9), (13, QUERY, 5)):
         box = [x - reach, y - reach, x + reach, y + reach]
         draw.ellipse(box, outline=ink, width=wide)
-    return panel.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
-def _ground(given: Tensor, hole: Tensor, region: Region) -> Image.Image:
+def ground(given: Tensor, hole: Tensor, region: Region) -> Image.Image:
     """A part of the photo, enlarged, with its hole as hatched glass."""
     top, left, side = region
     corner = (left + 0.5, top + 0.5)
@@ -117,10 +117,10 @@ def _ground(given: Tensor, hole: Tensor, region: Region) -> Image.Image:
     diagonal = np.arange(size)[:, None] + np.arange(size)
     line = (diagonal % 28 < 4)[..., None]
     glass = np.where(line, np.array(HOLE_LIGHT), np.array(HOLE_DARK)).astype(np.uint8)
-    panel = part(Image.fromarray(to_pixels(given)), OUTSIDE)
+    picture = part(Image.fromarray(to_pixels(given)), OUTSIDE)
     missing = Image.fromarray((255 * hole[0, 0]).byte().numpy())
-    panel.paste(Image.fromarray(glass), (0, 0), part(missing, 0))
-    return panel
+    picture.paste(Image.fromarray(glass), (0, 0), part(missing, 0))
+    return picture
 
 
 def _leader(
@@ -144,7 +144,7 @@ def _radius(unmoved: Tensor, scale: float) -> float:
     return min(max(0.42 * step * scale, 3.5), 11.0)
 
 
-def _dots(
+def dots(
     draw: ImageDraw.ImageDraw, reads: PlaceReads, at: Place, radius: float
 ) -> None:
     """Known reads as filled dots, others as crosses; the area is the modulation."""
