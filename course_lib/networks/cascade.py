@@ -47,6 +47,7 @@ class Cascade(nn.Module):
                 f"{len(kernels)} kernels: each level needs all three"
             )
         self.filters, self.skips = nn.ModuleList(), nn.ModuleList()
+        self.factor = 2 ** len(narrow)  # both sides must be multiples of it
         before, masks = 4, 1
         for inside, outside, kernel in zip(narrow, wide, kernels, strict=True):
             shape = (before, inside, kernel, 2, kernel // 2)
@@ -91,12 +92,11 @@ class Cascade(nn.Module):
 
     def _check(self, image: Tensor, hole: Tensor) -> None:
         check_pair(image, hole, values=not self.training)
-        factor = 2 ** len(self.filters)
-        if image.shape[-2] % factor or image.shape[-1] % factor:
+        if image.shape[-2] % self.factor or image.shape[-1] % self.factor:
             raise ContractError(
                 f"picture of {image.shape[-2]} x {image.shape[-1]} pixels: this "
                 f"network halves it {len(self.filters)} times, so both sides must be "
-                f"multiples of {factor}; crop or pad it"
+                f"multiples of {self.factor}; crop or pad it, as large.fill_any does"
             )
 
 

@@ -52,6 +52,7 @@ class UNet(nn.Module):
         if sees_hole is None:
             sees_hole = not promises(conv, "reads_validity")
         self.sees_hole, self.fill = sees_hole, fill
+        self.factor = 2 ** len(channels)  # both sides must be multiples of it
         inputs = [3 + sees_hole, *channels]
         down, up = [first or conv, *[conv] * (len(channels) - 1)], decoder or conv
         self.encoder = nn.ModuleList(
@@ -94,12 +95,11 @@ class UNet(nn.Module):
 
     def _check(self, image: Tensor, hole: Tensor) -> None:
         check_pair(image, hole, values=not self.training)
-        factor = 2 ** len(self.encoder)
-        if image.shape[-2] % factor or image.shape[-1] % factor:
+        if image.shape[-2] % self.factor or image.shape[-1] % self.factor:
             raise ContractError(
                 f"picture of {image.shape[-2]} x {image.shape[-1]} pixels: this "
                 f"network halves it {len(self.encoder)} times, so both sides must be "
-                f"multiples of {factor}; crop or pad it"
+                f"multiples of {self.factor}; crop or pad it, as large.fill_any does"
             )
 
 
