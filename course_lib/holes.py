@@ -562,6 +562,23 @@ def from_files(
     return hole
 
 
+def read(path: str | Path, size: Size, *, hole_is: Literal["white", "black"]) -> Tensor:
+    """One hole picture, read as by ``from_files``: ``(1, 1, H, W)``, of any ratio."""
+    white = _read_grey(Path(path), size)[None, None] > 0.5
+    return (white if hole_is == "white" else ~white).float()
+
+
+def files(folder: str | Path) -> list[Path]:
+    """The PNG, JPEG and WebP files in a folder and those inside it, in order.
+
+    Raises ``HoleError`` if there are none.
+    """
+    found = [p for p in _hole_files(Path(folder)) if isinstance(p, Path)]
+    if not found:
+        raise HoleError(f"{folder} holds no PNG, JPEG or WebP file")
+    return found
+
+
 def _hole_files(source: str | Path | Iterable[Path]) -> Iterator[Path | IO[bytes]]:
     """The files one after the other, so that a large archive is not held open whole."""
     if not isinstance(source, str | Path):
