@@ -6,6 +6,7 @@
     python3 course.py check      show versions, device, memory and what lessons cost
     python3 course.py notebooks  rebuild the notebooks (or only: notebooks 00 01)
     python3 course.py weights    retrain the shipped weights (or only: weights NAME)
+    python3 course.py fill       fill your own photos: fill FOLDER
     python3 course.py setup      only install
 
 Arguments after the command are passed on: `lab --no-browser`, `test -k holes`.
@@ -138,6 +139,16 @@ def weights(rest: Sequence[str]) -> int:
     return become(["-m", "course_lib.recipes", *rest])
 
 
+def fill(rest: Sequence[str]) -> int:
+    """Fill the photos of a folder; `fill --help` says how holes are named."""
+    # Paths are meant from where the command was typed, not from the course's folder.
+    code = (
+        f"import os, sys; os.chdir({os.getcwd()!r}); from course_lib import folders; "
+        f"sys.exit(folders.main({list(rest)!r}))"
+    )
+    return become(["-c", code])
+
+
 def setup_only(rest: Sequence[str]) -> int:
     """Say where the packages are; `main` has installed them by now."""
     if rest:
@@ -152,6 +163,7 @@ COMMANDS = {
     "notebooks": notebooks,
     "weights": weights,
     "check": check,
+    "fill": fill,
     "setup": setup_only,
 }
 

@@ -638,6 +638,16 @@ def test_check_prints_the_report_of_the_library(course, started, capsys):
     assert "session.report()" in code
 
 
+@posix
+def test_fill_understands_paths_from_where_it_was_typed(course, started, tmp_path):
+    start(course, "fill", "my photos", "--into", 'a "new" one')
+    ((flag, code),) = (command for command, _ in started)
+    assert flag == "-c"
+    compile(code, "fill", "exec")
+    assert f"os.chdir({os.getcwd()!r})" in code
+    assert "folders.main(['my photos', '--into', 'a \"new\" one'])" in code
+
+
 def test_on_windows_it_waits_for_what_it_started(course, runner, monkeypatch):
     assert course.interpreter(windows=True) == course.ENV / "Scripts" / "python.exe"
     assert course.interpreter(windows=False) == course.ENV / "bin" / "python"
