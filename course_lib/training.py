@@ -86,7 +86,11 @@ class History:
 
 
 def accelerator(
-    where: Run | torch.device | str = "cpu", precision: str = "auto"
+    where: Run | torch.device | str = "cpu",
+    precision: str = "auto",
+    *,
+    accumulate: int = 1,
+    compiled: bool = False,
 ) -> Accelerator:
     """Hugging Face's ``Accelerator`` for a run or device.
 
@@ -94,6 +98,10 @@ def accelerator(
     the hardware multiplies in it (CUDA since Ampere, CPUs with AVX512-BF16 or AMX),
     else no. Weights and optimiser stay in 32 bits; only what runs inside
     ``with accelerator.autocast()`` is computed in half of them.
+
+    ``accumulate``: parts of a batch, one after the other, whose mean gradient makes a
+    step, for those ``with accelerator.accumulate(network)``. ``compiled``: what
+    ``prepare`` returns of a network is compiled by ``torch.compile`` (inductor).
 
     Prepare the optimiser (fp16 needs it: the loss is scaled) and move the network with
     ``.to(accelerator.device)``. Preparing the network too would wrap its ``forward``
@@ -112,7 +120,12 @@ def accelerator(
         raise TrainingError("fp16 needs a GPU; a CPU computes in bf16 or with no")
     if not PartialState._shared_state or not PartialState().use_distributed:
         AcceleratorState._reset_state(reset_partial_state=True)
-    made = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+    made = Accelerator(
+        mixed_precision=precision,
+        cpu=device.type == "cpu",
+        gradient_accumulation_steps=accumulate,
+        dynamo_backend="inductor" if compiled else None,
+    )
     if made.device.type != device.type:
         raise TrainingError(
             f"no {device.type} here: Accelerate found {made.device.type}"

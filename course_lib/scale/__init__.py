@@ -1,0 +1,255 @@
+"""One training for a laptop and for many GPUs: Accelerate starts it; lesson 11.
+
+    python -m course_lib.scale OUT --data places365:PATH --size 256 --steps 100000
+    accelerate launch --num_processes 4 -m course_lib.scale OUT ...
+
+and in a notebook ``notebook_launcher(scale.train, (plan, OUT), num_processes=4)``.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from course_lib import datasets, layers, session, training, zoo
+from course_lib.recipes.runs import fill_loss, initialise, warm_cosine
+
+Batch = tuple[Tensor, Tensor]
+GROUPS = 8  # of channels that are normalised together
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, on what, and by which means; a field is an option of the script.
+
+    A step sees ``batch * accumulate * processes`` pictures: ``batch`` at once in each
+    process, ``accumulate`` times in a row.
+    """
+
+    data: str = "train"  # see datasets.pictures
+    hole: str = "mixed"  # strokes, irregular, mixed, or a folder of hole pictures
+    hole_is: str = "black"  # in that folder: black as NVIDIA's training set, or white
+    conv: str = "PlainConv2d"  # a layer of the course, by name
+    norm: str = "batch"  # or group, which looks at no other picture of the batch
+    size: int = 64  # pixels a side
+    batch: int = 8
+    accumulate: int = 1
+    steps: int = 1000
+    every: int = 500  # steps between two checkpoints
+    rate: float = 2e-3
+    seed: int = 0
+    workers: int = 0  # processes that load pictures, for each process that trains
+    precision: str = "auto"  # no, bf16, fp16; auto: bf16 where the hardware has it
+    compile: bool = False
+    channels_last: bool = True
+    cpu: bool = False  # also where there is a GPU
+
+
+def train(plan: Plan, out: str | Path, *, watch: bool = True) -> training.History:
+    """Train a U-Net as planned, or go on where the training in ``out`` was stopped.
+
+    The same call in every process that Accelerate started, or in the only one. In
+    ``out`` it leaves ``plan.json``, ``checkpoint.pt`` and at the end ``losses.json``.
+    Losses are means over all processes. A resumed training equals one that was never
+    stopped. ``watch``: show progress. Raises ``TrainingError``, for example when
+    ``out`` holds a training with another plan.
+    """
+    out = Path(out)
+    accelerator = accelerator_for(plan)
+    _check(plan, accelerator)
+    if accelerator.is_main_process:
+        _remember(plan, out)
+    accelerator.wait_for_everyone()
+    torch.manual_seed(plan.seed)
+    network = accelerator.prepare(built(plan, accelerator))
+    adam = torch.optim.Adam(network.parameters(), lr=plan.rate)
+    optimizer = accelerator.prepare(adam)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        adam, lambda step: warm_cosine(step / plan.steps)
+    )
+    batches = batches_for(plan, accelerator)
+    history = training.fit(
+        functools.partial(step, network, optimizer, schedule, plan, accelerator),
+        batches,
+        steps=plan.steps,
+        state={
+            "network": network,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "batches": batches,
+        },
+        checkpoint=out / "checkpoint.pt",
+        every=plan.every,
+        accelerator=accelerator,
+        ahead=0,  # the workers are ahead
+        progress=watch,
+    )
+    if accelerator.is_main_process and not history.interrupted:
+        (out / "losses.json").write_text(json.dumps(history.losses))
+    return history
+
+
+def step(
+    network: nn.Module,
+    optimizer: Any,
+    schedule: Any,
+    plan: Plan,
+    accelerator: Accelerator,
+    batch: Batch,
+) -> dict[str, Tensor]:
+    """One step on this process's share of a batch, in ``plan.accumulate`` parts.
+
+    The parts' gradients are averaged by ``accelerator.accumulate``, and over the
+    processes by ``accelerator.backward``. Returns the mean losses of all of it.
+    """
+    found = []
+    for image, hole in zip(*(x.split(plan.batch) for x in batch), strict=True):
+        with accelerator.accumulate(network):
+            if plan.channels_last:
+                image = image.contiguous(memory_format=torch.channels_last)
+            with accelerator.autocast():
+                made = network(image, hole)
+            loss, inside = fill_loss((made,), (image, hole))
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        found.append(torch.stack([loss.detach(), inside.detach()]))
+    schedule.step()
+    mean = cast(Tensor, accelerator.reduce(torch.stack(found).mean(0), "mean"))
+    return {"loss": mean[0], "hole": mean[1]}
+
+
+def accelerator_for(plan: Plan) -> Accelerator:
+    """Accelerate for this process, as the plan asks."""
+    return training.accelerator(
+        "cpu" if plan.cpu else session.best_device(),
+        plan.precision,
+        accumulate=plan.accumulate,
+        compiled=plan.compile,
+    )
+
+
+def batches_for(plan: Plan, accelerator: Accelerator) -> datasets.Batches:
+    """This process's share of the plan's batches, all parts of a step at once."""
+    folder = plan.hole not in datasets.KINDS
+    pairs = datasets.Pairs(
+        plan.data,
+        plan.size,
+        cast(Any, Path(plan.hole) if folder else plan.hole),
+        plan.seed,
+        cast(Any, plan.hole_is),
+    )
+    return datasets.Batches(
+        pairs,
+        plan.batch * plan.accumulate,
+        workers=plan.workers,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        pin=accelerator.device.type == "cuda",
+    )
+
+
+def built(plan: Plan, accelerator: Accelerator | None = None) -> nn.Module:
+    """The plan's U-Net, untrained, seeded, on the accelerator's device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        arguments = {"conv": plan.conv}
+        network = zoo.build({"class": "UNet", "arguments": arguments})
+        initialise(network)
+    if plan.norm == "group":
+        network = group_norms(network)
+    if accelerator is None:
+        return network
+    if accelerator.num_processes > 1:  # has no effect where norms are not of a batch
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    network = network.to(accelerator.device).train()
+    form = torch.channels_last if plan.channels_last else torch.contiguous_format
+    return network.to(memory_format=form)
+
+
+def group_norms(network: nn.Module) -> nn.Module:
+    """``GroupNorm`` of up to 8 groups in place of each ``BatchNorm2d``, in place."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                groups = next(
+                    n for n in range(GROUPS, 0, -1) if child.num_features % n == 0
+                )
+                setattr(parent, name, nn.GroupNorm(groups, child.num_features))
+    return network
+
+
+def load(out: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The network of the training in ``out``, as far as it has come, ready to fill.
+
+    Raises ``TrainingError`` where there is no training.
+    """
+    try:
+        plan = Plan(**json.loads((Path(out) / "plan.json").read_text()))
+        stored = torch.load(
+            Path(out) / "checkpoint.pt", weights_only=True, map_location="cpu"
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise training.TrainingError(f"no training in {out}: {error}") from error
+    network = built(plan)
+    network.load_state_dict(stored["state"]["network"])
+    return network.to(device).eval().requires_grad_(False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The script: the folder, and an option for each field of the plan."""
+    parser = argparse.ArgumentParser("course_lib.scale", description=train.__doc__)
+    parser.add_argument("out", help="folder of the training; the same one resumes it")
+    for entry in dataclasses.fields(Plan):
+        kind = cast(Callable[[str], Any], type(entry.default))
+        option: dict[str, Any] = {"type": kind, "default": entry.default}
+        if kind is bool:
+            option = {
+                "action": argparse.BooleanOptionalAction,
+                "default": entry.default,
+            }
+        parser.add_argument(f"--{entry.name.replace('_', '-')}", **option)
+    given = vars(parser.parse_args(arguments))
+    out = given.pop("out")
+    history = train(Plan(**given), out)
+    if training.PartialState().is_main_process:
+        print(history)
+
+
+def _check(plan: Plan, accelerator: Accelerator) -> None:
+    if plan.norm not in ("batch", "group"):
+        raise training.TrainingError(f"norm {plan.norm!r}: choose batch or group")
+    if plan.conv not in layers.__all__:
+        raise training.TrainingError(f"conv {plan.conv!r}: no layer of the course")
+    shared = accelerator.num_processes > 1 and accelerator.device.type == "cpu"
+    if plan.norm == "batch" and shared:
+        raise training.TrainingError(
+            "batch normalisation of several processes on a CPU: each would normalise "
+            "its own share (PyTorch's SyncBatchNorm needs GPUs). Choose norm group"
+        )
+
+
+def _remember(plan: Plan, out: Path) -> None:
+    """Write the plan; a training goes on with the plan it began with, or not at all."""
+    path, now = out / "plan.json", dataclasses.asdict(plan)
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = [k for k in now if now[k] != before.get(k) and k not in _MAY_CHANGE]
+        if changed:
+            raise training.TrainingError(
+                f"{out.name} holds a training with another {', '.join(changed)}: go on "
+                "with the same plan, or choose another folder"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1) + "\n")
+
+
+_MAY_CHANGE = ("workers", "every", "cpu", "compile", "channels_last")
