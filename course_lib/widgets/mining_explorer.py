@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
@@ -174,7 +175,9 @@ class MiningExplorer(PhotoChoice, AskedPixel):
         self._settings, self._other = settings, other
         self._image, self._hole = image, every["mined"].hole
         self._score, self._found = score, every
-        self._deepest = deepest(self._hole)
+        # Beyond the border counts as known here: a corner would be deepest, half seen
+        row, column = deepest(F.pad(self._hole, (1, 1, 1, 1)))
+        self._deepest = row - 1, column - 1
         self._publish()
 
     def _publish(self) -> None:
