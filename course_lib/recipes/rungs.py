@@ -5,10 +5,7 @@ steps, optimiser and three seeds. Filled cell by cell into ``assets/studies``; a
 says on which device it was trained, from which commit and for how many minutes.
 """
 
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +14,10 @@ import torch
 
 from course_lib import evaluation, fills, holes, photos, session, studies, training, zoo
 from course_lib.layers import sampling_losses, weighed
+from course_lib.mining import error_map_loss, mined_holes, pixel_error
+from course_lib.networks import MaskGenerator
 from course_lib.recipes import runs
+from course_lib.recipes.mining import NOISE
 from course_lib.recipes.studies import BUDGET, RATE, SAMPLING, Form, fill, unet, write
 from course_lib.session import Budget
 
@@ -49,14 +49,15 @@ LADDER = {
     "+ mined holes": replace(_MOVED, kept="ladder_mined", mining={"share": 0.5}),
 }
 TIMED = "gated"  # what the others may take at equal time
-ROUNDS = 7
+ROUNDS = 15
 
 
 def ladder() -> None:
     """Lesson 10: the rungs at equal parameters, the untrained ones, what each costs."""
     untrained()
     fill("ladder", LADDER, evaluation.METRICS)
-    ladder_costs()
+    if not studies.cells("ladder_costs"):
+        ladder_costs()
 
 
 def untrained() -> None:
@@ -107,7 +108,7 @@ def ladder_costs() -> None:
     for rung in LADDER:
         step, answer = (round(statistics.median(each), 1) for each in taken[rung])
         told: dict[str, object] = {"seed": 0, "step_ms": step, "fill_ms": answer}
-        told |= {"peak_mb": _peak(rung), "device": "cpu, one thread"}
+        told |= {"kept_mb": _kept(LADDER[rung]), "device": "cpu, one thread"}
         write("ladder_costs", f"{rung} 0", told)
 
 
@@ -120,6 +121,7 @@ def _training_step(form: Form) -> Callable[[], None]:
     network.to(accelerator.device).train()
     batch = next(runs.training_batches(Budget(1, 8, 64), _generator()))
     batch = tuple(part.to(accelerator.device) for part in batch)
+    mines = _mining_step(batch[0]) if form.mining else None
 
     def step() -> None:
         with accelerator.autocast(), sampling_losses(network) as chosen:
@@ -127,6 +129,25 @@ def _training_step(form: Form) -> Callable[[], None]:
         loss, _ = runs.fill_loss(answers, batch)
         if form.sampling:
             loss = loss + weighed(chosen, **form.sampling)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if mines:
+            mines(answers[-1], batch[1])
+
+    return step
+
+
+def _mining_step(image: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """What a generator adds to a step: its score, half of the holes, its own step."""
+    miner = MaskGenerator().to(image.device)
+    optimizer = torch.optim.Adam(miner.parameters(), RATE)
+    half = len(image) // 2
+
+    def step(answer: torch.Tensor, hole: torch.Tensor) -> None:
+        score = miner(image)
+        mined_holes(score[:half], holes.ratio(hole[:half]), NOISE, _generator())
+        loss = error_map_loss(score, pixel_error(answer, image), hole)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -147,23 +168,21 @@ def _answer(form: Form) -> Callable[[], None]:
     return answer
 
 
-def _peak(rung: str) -> int:
-    """The most memory that steps of a rung take, in MB, in a process of their own."""
-    code = f"from course_lib.recipes import rungs; rungs._tell_peak({rung!r})"
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    return round(float(told.stdout.split()[-1]))
+def _kept(form: Form) -> float:
+    """What a training step keeps for the way back, in MB, beside the weights."""
+    step, seen = _training_step(form), {}
 
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if not isinstance(tensor, torch.nn.Parameter):
+            seen[storage.data_ptr()] = storage.nbytes()
+        alive.append(tensor)  # else its memory is lent again, and counted once
+        return tensor
 
-def _tell_peak(rung: str) -> None:
-    step = _training_step(LADDER[rung])
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    step()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print((after - before) / unit)
+    alive: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        step()
+    return round(sum(seen.values()) / 1e6, 1)
 
 
 def _generator() -> torch.Generator:
