@@ -25,13 +25,11 @@ _WIDE = [16, 32, 48, 64, 64]
 _GATED = {"conv": "GatedConv2d"}
 _MOVED = SAMPLING["recommended"]
 LADDER = {
-    "plain": Form(unet(_WIDE, sees_hole=False), kept="ladder_plain"),
-    "+ hole channel": Form(unet(_WIDE), kept="ladder_told"),
-    "partial": Form(unet(_WIDE, conv="PartialConv2d"), kept="ladder_partial"),
-    "gated": Form(unet([12, 22, 34, 46, 44], **_GATED), kept="ladder_gated"),
-    "+ attention": Form(
-        unet([12, 22, 32, 44, 42], **_GATED, copies=True), kept="ladder_attention"
-    ),
+    "plain": Form(unet(_WIDE, sees_hole=False)),
+    "+ hole channel": Form(unet(_WIDE)),
+    "partial": Form(unet(_WIDE, conv="PartialConv2d")),
+    "gated": Form(unet([12, 22, 34, 46, 44], **_GATED)),
+    "+ attention": Form(unet([12, 22, 32, 44, 42], **_GATED, copies=True)),
     "mask-aware": Form(
         {
             "class": "Cascade",
@@ -43,10 +41,9 @@ LADDER = {
                 "mask_channels": 8,
             },
         },
-        kept="ladder_madf",
     ),
     "deformable": replace(_MOVED, kept=""),  # with seed 0 it is sampling_recommended
-    "+ mined holes": replace(_MOVED, kept="ladder_mined", mining={"share": 0.5}),
+    "+ mined holes": replace(_MOVED, kept="", mining={"share": 0.5}),
 }
 TIMED = "gated"  # what the others may take at equal time
 ROUNDS = 15
@@ -90,7 +87,7 @@ def ladder_time() -> None:
     for rung, form in LADDER.items():
         share = usual / cost[f"{rung} 0"]["step_ms"]
         stages = tuple(replace(s, steps=round(s.steps * share)) for s in BUDGET)
-        forms[rung] = replace(form, kept="", stages=stages)
+        forms[rung] = replace(form, stages=stages)
     fill("ladder_time", forms, evaluation.METRICS)
 
 
