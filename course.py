@@ -6,6 +6,7 @@
     python3 course.py check      show versions, device, memory and what lessons cost
     python3 course.py notebooks  rebuild the notebooks (or only: notebooks 00 01)
     python3 course.py weights    retrain the shipped weights (or only: weights NAME)
+    python3 course.py ladder     train and score what is missing of lesson 10's table
     python3 course.py fill       fill your own photos: fill FOLDER
     python3 course.py setup      only install
 
@@ -139,6 +140,11 @@ def weights(rest: Sequence[str]) -> int:
     return become(["-m", "course_lib.recipes", *rest])
 
 
+def ladder(rest: Sequence[str]) -> int:
+    """Fill lesson 10's table cell by cell; it goes on where it was."""
+    return become(["-m", "course_lib.recipes", "ladder", "ladder_time", *rest])
+
+
 def fill(rest: Sequence[str]) -> int:
     """Fill the photos of a folder; `fill --help` says how holes are named."""
     # Paths are meant from where the command was typed, not from the course's folder.
@@ -162,6 +168,7 @@ COMMANDS = {
     "test": test,
     "notebooks": notebooks,
     "weights": weights,
+    "ladder": ladder,
     "check": check,
     "fill": fill,
     "setup": setup_only,

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from course_lib import recipes
+
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and scripts of POSIX")
@@ -627,6 +629,15 @@ def test_lab_starts_in_a_container_too(course, started, monkeypatch):
 def test_the_rest_is_handed_to_the_library(course, started, name, module):
     start(course, name, "00", "--help")
     assert started[0][0] == ["-m", f"course_lib.{module}", "00", "--help"]
+
+
+@posix
+def test_ladder_names_its_recipes(course, started):
+    start(course, "ladder")
+    module, *named = started[0][0][1:]
+    assert module == "course_lib.recipes"
+    assert set(named) <= recipes.RECIPES.keys()
+    assert named[0] == "ladder"
 
 
 @posix
