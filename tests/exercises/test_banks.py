@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from verdicts import verdict
 
-from course_lib.exercises import find, lesson_07, lesson_08, lesson_09
+from course_lib.exercises import find, lesson_07, lesson_08, lesson_09, lesson_11
 from course_lib.exercises.mistakes import Mistakes
 
 BANKS = {
@@ -23,6 +23,10 @@ BANKS = {
     "09.3": lesson_09.OVERLAPS,
     "09.4": lesson_09.BUDGETED,
     "09.5": lesson_09.JUDGED,
+    "11.1": lesson_11.TAKEN,
+    "11.2": lesson_11.PADDED,
+    "11.3": lesson_11.SHARED,
+    "11.4": lesson_11.LOSSES,
 }
 MISTAKES = [(key, name) for key, bank in BANKS.items() for name in bank]
 
