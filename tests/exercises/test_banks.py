@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from verdicts import verdict
 
-from course_lib.exercises import find, lesson_07, lesson_08, lesson_09, lesson_11
+from course_lib.exercises import (
+    find,
+    lesson_07,
+    lesson_08,
+    lesson_09,
+    lesson_10,
+    lesson_11,
+)
 from course_lib.exercises.mistakes import Mistakes
 
 BANKS = {
@@ -23,6 +30,11 @@ BANKS = {
     "09.3": lesson_09.OVERLAPS,
     "09.4": lesson_09.BUDGETED,
     "09.5": lesson_09.JUDGED,
+    "10.1": lesson_10.MEANS,
+    "10.2": lesson_10.VERDICTS,
+    "10.3": lesson_10.BEST,
+    "10.4": lesson_10.FRONTS,
+    "10.5": lesson_10.INTERVALS,
     "11.1": lesson_11.TAKEN,
     "11.2": lesson_11.PADDED,
     "11.3": lesson_11.SHARED,
