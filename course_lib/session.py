@@ -167,6 +167,28 @@ LESSONS = {
             laptop=Budget(steps=150, batch=8, size=64),
             gpu=Budget(steps=4000, batch=32, size=128),
         ),
+        Lesson(
+            "10",
+            "ladder",
+            "The ladder: what is each idea worth?",
+            "one table for every idea, and five answers about one pixel",
+            minutes=102,
+            seconds=60,
+            ci=Budget(steps=4, batch=8, size=64),
+            laptop=Budget(steps=150, batch=8, size=64),
+            gpu=Budget(steps=4000, batch=32, size=128),
+        ),
+        Lesson(
+            "11",
+            "at_scale",
+            "At scale: any picture, any number of machines",
+            "tiles without a seam, processes that learn as one, exact resume",
+            minutes=90,
+            seconds=80,
+            ci=Budget(steps=40, batch=4, size=32),
+            laptop=Budget(steps=100, batch=4, size=32),
+            gpu=Budget(steps=100, batch=4, size=32),
+        ),
     )
 }
 

@@ -6,7 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import evaluation, evidence, fills, holes, photos, pictures, sketch, zoo
+from course_lib import (
+    evaluation,
+    evidence,
+    fills,
+    holes,
+    large,
+    photos,
+    pictures,
+    sketch,
+    zoo,
+)
 from course_lib.layers import ContextualAttention, MaskAwareDynamicConv2d
 from course_lib.losses import discount_weights
 from course_lib.mining import mined_holes
@@ -16,7 +26,7 @@ from course_lib.tensors import composite, hide
 
 
 def figures() -> None:
-    """The title pictures of lessons 00 to 09, and of the README."""
+    """The title pictures of lessons 00 to 11, and of the README."""
     draw = torch.Generator().manual_seed
     ibex = photos.square(photos.load("nubian_ibex"), 192)
     hole = holes.strokes(1, 192, start("00").generator("hole 57"), width=(0.1, 0.12))
@@ -55,6 +65,9 @@ def figures() -> None:
     _figure("08_deformable_sampling", _moved_reads(sheep, square), 1.0)
     rhino = photos.square(photos.load("rhinoceros"), 128)
     _figure("09_mask_mining", _mined_holes(rhino), 1.0)
+    macaw = photos.square(photos.load("scarlet_macaw"), 128)
+    _figure("10_ladder", _every_rung(macaw), 1.0)
+    _figure("11_at_scale", _tiled(), 0.6)
     chosen = ("nubian_ibex", "chateaudechambord", "rhinoceros")
     images = torch.cat([photos.square(photos.load(name), 160) for name in chosen])
     painted = holes.strokes(3, 160, draw(25), per_picture=(1, 1), width=(0.12, 0.14))
@@ -262,6 +275,44 @@ def _mined_holes(image: Tensor) -> dict[str, Tensor]:
         made[name] = pictures.hatched(image, hole)
         made[f"filled: {name}"] = composite(network(image, hole), image, hole)
     return {"a photo": image, **made}
+
+
+def _every_rung(image: Tensor) -> dict[str, Tensor]:
+    """One hole, filled without learning and by six networks of equal size."""
+    hole = F.pad(torch.ones(1, 1, 46, 46), [41] * 4)
+    made = {"a hole": pictures.hatched(image, hole)}
+    made["harmonic"] = fills.harmonic(image, hole)
+    for label, name in {
+        "not told": "plain_unet_blind",
+        "told": "plain_unet",
+        "partial": "partial_unet",
+        "gated": "gated_unet",
+        "mask-aware": "cascade",
+        "nearest": "nearest_unet",
+    }.items():
+        made[label] = composite(zoo.load(name)(image, hole), image, hole)
+    return made
+
+
+def _tiled() -> dict[str, Tensor]:
+    """A band filled in tiles side by side, in feathered ones, and what each counts."""
+    photo = photos.load("sheep")
+    photo = F.interpolate(photo, size=(282, 389), mode="bilinear", antialias=True)
+    photo = photo[..., 12:268, :384].clamp(0, 1)
+    hole = F.pad(torch.ones(1, 1, 40, 320), [32, 32, 108, 108])
+    network = zoo.load("nearest_unet")
+    hard = large.fill_any(network, photo, hole, tile=128, overlap=0)
+    soft = large.fill_any(network, photo, hole, tile=128, overlap=32)
+    down, across = (large.feather(side, 128, 32) for side in (256, 384))
+    shades = torch.tensor([0.15, 0.85]).double()
+    checks = (torch.arange(len(down))[:, None] + torch.arange(len(across))) % 2
+    counts = torch.einsum("ih,jw,ij->hw", down, across, shades[checks])
+    return {
+        "a hole": pictures.hatched(photo, hole),
+        "tiles side by side": hard,
+        "feathered tiles": soft,
+        "what each tile counts": counts.float().expand(1, 3, -1, -1),
+    }
 
 
 def _dotted(image: Tensor, row: float, column: float, *, known: bool) -> Tensor:
