@@ -3,8 +3,8 @@
 After the idea of Cai et al. 2024, large yet predictable holes; the objective is ours.
 A score is low where a hidden pixel is expected to be easy, a logarithm of its error.
 Because a hole is the easiest pixels of a picture, exactly as many as asked, it can be
-neither empty nor full; and because only errors under a hole teach the score, without
-any gradient through what the hole hides, there is nothing to smuggle.
+neither empty nor full; and only errors under a hole teach the score, as facts to be
+predicted: nothing pays the generator for what it chooses.
 """
 
 import math

@@ -88,7 +88,7 @@ class Study:
             row = " ".join(f"{value:.4f}" for value in each)
             psnr = self.mean(form, "hole_psnr").mean()
             lines.append(
-                f"{form:{wide}} {size:,}  {row}  {each.mean():.4f}    {psnr:.2f}"
+                f"{form:{wide}} {size:7,}  {row:20}  {each.mean():.4f}    {psnr:.2f}"
             )
         return "\n".join(lines)
 

@@ -67,12 +67,17 @@ def through(score: Tensor, image: Tensor, network: torch.nn.Module) -> Tensor:
 
 
 def inside(score: Tensor, image: Tensor, network: torch.nn.Module) -> Tensor:
-    """Only the explicit term: which errors are in the hole, seen from their mean."""
+    """Only the explicit term: which errors are in the hole, seen from their mean.
+
+    Of pixels in the hole alone: a known one is easy to repeat, which says nothing of
+    how hard it would be to guess.
+    """
     hole = straight_through(score, AREA)
-    error = pixel_error(network(image, hole.detach()), image)
-    count = hole.detach().sum((1, 2, 3), keepdim=True)
-    usual = (hole.detach() * error).sum((1, 2, 3), keepdim=True) / count
-    return ((hole * (error - usual)) / count).sum() / len(hole)
+    error, given = pixel_error(network(image, hole.detach()), image), hole.detach()
+    count = given.sum((1, 2, 3), keepdim=True)
+    usual = (given * error).sum((1, 2, 3), keepdim=True) / count
+    worse = torch.where(given.bool(), error - usual, 0.0)
+    return (hole * worse / count).sum() / len(hole)
 
 
 def _by(objective: Any) -> Any:

@@ -9,7 +9,7 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Goals** | measure how hard each pixel is when it is hidden<br>teach a generator to expect that error, and cut holes of exact area from it<br>break five other objectives, and say why each fails<br>tell what the choice of a hole is worth from what its shape is worth<br>judge the claim that mined holes train better inpainters |
+# | **Goals** | measure how hard each pixel is when it is hidden<br>teach a generator to expect that error, and cut holes of exact area from it<br>try six other objectives, and see four of them fail<br>tell what the choice of a hole is worth from what its shape is worth<br>judge the claim that mined holes train better inpainters |
 # | **Minutes** | read 40 · run 2 · practise 65 |
 # | **Before you start** | lessons 04 and 08 |
 # | **Cost** | ci 70 s · laptop 90 s · gpu not measured |
@@ -26,7 +26,7 @@ run = cl.start("09")
 # ## The problem
 #
 # Until now chance decided what we hide. Some pixels are easy to guess, such as sky between
-# sky. Of others, such as a face behind the hole, nobody could know anything. How uneven
+# sky. Of others, such as a face behind the hole, one can know little. How uneven
 # is it? We hide each pixel of four photos about ten times, under 30 random holes of 35 %,
 # and note how wrong lesson 08's `nearest_unet` is there.
 
@@ -36,7 +36,7 @@ photos = cl.photos.squares("evaluation", 128)
 draw = run.generator("holes")
 
 
-def irregular(count, size=128):
+def irregular(count, size=128, draw=draw):
     """Random holes of 35 %."""
     drawn = cl.holes.irregular(count, size, draw)
     return cl.holes.grow(drawn, torch.full((count,), 0.35))
@@ -60,7 +60,7 @@ for n, error in enumerate(measured.flatten(1).sort(1).values):
     print(f"         the hardest tenth {tenth:.0%}")
 
 # %% [markdown]
-# In a random hole a few pixels make most of the loss. Would others be worth more?
+# A tenth of the pixels makes about a third of the loss. Would others be worth more?
 #
 # Cai et al. (2024) train the inpainter together with a *mask generator*, which makes holes
 # "large yet predictable". As in lesson 08 only the abstract is free to read: the idea is
@@ -84,8 +84,8 @@ print(f"random {at_random:.4f}, the easiest 35 % {error_in(oracle):.4f}")
 cl.claim("as large, under six tenths of the error", error_in(oracle) < 0.6 * at_random)
 
 # %% [markdown]
-# There is. But this *oracle* had to see each pixel hidden many times. Can a network say
-# as much about a photo that it has never seen, at one look?
+# There is. But we had to hide each pixel many times. Can a network say as much about a
+# photo that it has never seen, at one look?
 #
 # ## By hand
 #
@@ -93,19 +93,19 @@ cl.claim("as large, under six tenths of the error", error_in(oracle) < 0.6 * at_
 # ones go. Of 16 pixels a ratio of 3/8 hides 6. Which six?
 
 # %%
-score = torch.tensor([[7, 2, 9, 9], [1, 1, 8, 9], [3, 2, 2, 6], [5, 2, 4, 8]])
+score = torch.tensor([[7, 2, 9, 9], [1, 1, 8, 9], [3, 2, 2, 6], [5, 2, 4, 2]])
 order = score.flatten().tolist()
 first = sorted(range(16), key=lambda pixel: order[pixel])[:6]
 hole = [int(pixel in first) for pixel in range(16)]
 print(*(hole[row : row + 4] for row in range(0, 16, 4)), sep="\n")
-cl.claim("two ones and the first four of five twos", sum(order[p] for p in first) == 10)
+cl.claim("two ones and the first four of five twos", first == [4, 5, 1, 9, 10, 13])
 
 # %% [markdown]
 # Of equal scores the first in reading order goes: whatever the scores, the hole has six
 # pixels. It cannot be empty, and it cannot be everything.
 #
 # Second, a loss that teaches the score $s$ what to expect. If errors $e$ spread like an
-# exponential distribution of mean $\exp(s)$, the negative logarithm of their probability is
+# exponential distribution of mean $\exp(s)$, the negative logarithm of their density is
 #
 # $$L = e\,\exp(-s) + s$$
 #
@@ -119,8 +119,9 @@ for expected in (0.1, 0.15, 0.2, 0.3):
     print(f"expect {expected:.2f}: s = {s:.3f}, loss {loss:.4f}")
 
 # %% [markdown]
-# The mean, 0.2: where $s = \log 0.2$ the slope $1 - e\exp(-s)$ is 0 on average. A
-# logarithm makes relative mistakes count alike: 0.01 taken for 0.02, or 0.2 for 0.4.
+# The mean, 0.2: where $s = \log 0.2$ the slope $1 - e\exp(-s)$ is 0 on average, however
+# the errors spread. And since $s$ is a logarithm, twice too high costs the same for small
+# errors as for large ones.
 #
 # ## Naive code
 
@@ -171,7 +172,9 @@ of_maps = run.generator("maps")
 double = {"generator": of_maps, "dtype": torch.float64}
 score = torch.randn(2, 1, 7, 9, **double, requires_grad=True)
 hole = mined_all(score.detach(), 0.35)
-error = 0.01 + torch.rand(2, 1, 7, 9, **double)  # the library takes 0.002 at least
+error = 0.01 + torch.rand(
+    2, 1, 7, 9, **double
+)  # below 0.002, half a grey level, the library takes 0.002
 # %%
 made = [mined_naive(score, 0.35), hole, cl.mining.mined_holes(score, 0.35)]
 same = all(torch.equal(each, made[0]) for each in made)
@@ -213,6 +216,10 @@ cl.show_source(cl.networks.MaskGenerator.forward)
 # picture is smooth; on the other each pixel is drawn by itself, and nobody can guess it. The
 # inpainter is fixed: it blurs what is known into the hole. At an area of 35 % the right
 # answer is a hole on the smooth side, another one in every picture.
+#
+# Two controls. *Shuffled*: the same holes, each on another picture. *Overlap*: the share of
+# two holes' union that both hide. Holes of 35 % that know nothing of each other come near
+# 0.35² / (0.7 - 0.35²) = 0.21; a generator that makes one hole for all pictures has 1.
 
 
 # %%
@@ -302,27 +309,29 @@ cl.claim(
     "under half the error of the same holes shuffled",
     2 * toy["expects"][0] < toy["expects"][1],
 )
-mined = cl.mining.mined_holes(expecting(test), 0.35)
+toy_holes = cl.mining.mined_holes(expecting(test), 0.35)
 print("six toys and the holes that were mined for them")
-pairs = cl.pictures.hatched(test[:6], mined[:6])
+pairs = cl.pictures.hatched(test[:6], toy_holes[:6])
 cl.pictures.grid({f"toy {n + 1}": pairs[n : n + 1] for n in range(6)})
 
 # %% [markdown]
-# *Overlap* is the share of two holes' union that both hide. Holes of 35 % that know nothing
-# of each other come near 0.35 / 1.65 = 0.21; a generator that makes the same hole for every
-# picture has 1. *Shuffled* is our control for shape: the same holes, each on another picture.
+# The generator alone did that: nobody told it which side is smooth.
 #
-# ## Five ways to fail
+# ## Other objectives
 #
-# Why not ask for what we want: holes with little error? The error in a hole *has* a slope
-# with respect to the hole, if we pretend that a threshold has one (*straight-through*:
-# forwards 0 or 1, backwards a sigmoid). We keep our toy and change the objective.
+# Why not ask for what we want, holes with little error? The threshold has no slope, but one
+# can pretend (*straight-through*): forwards 0 or 1, backwards the slope of a sigmoid of the
+# score. Then an error in the hole can teach the score directly. We keep our toy and change
+# the objective.
 #
-# - *free*: each pixel goes by itself, with a probability that is learned. Minimise the error
-#   in the hole. A second form pays 0.05 for each unit of area away from 0.35.
+# - *free*: each pixel goes by itself, with a chance that is learned (at first near one half,
+#   hence the 2). Minimise the error in the hole. Two more pay a *price*, 0.05 or 0.2, for
+#   each unit of area away from 0.35.
 # - *grey*: the hole is any number between 0 and 1, and hides as much of a pixel.
 # - *through*: exact area, and the slope of the error, *through the inpainter*.
-# - *hardest*: exact area, as much error as possible, as in adversarial training.
+# - *inside*: the same without that slope. Errors are facts; each is compared with the mean
+#   of its hole, and only pixels in the hole count (a known one is always easy to repeat).
+# - *paid for error*: the opposite of *inside*, as in adversarial training.
 #
 # Before you run it: what would you do, if you were each of them?
 
@@ -346,59 +355,74 @@ def through(score, image, draw):
     return (hole * toy_error(image, hole)).sum() / hole.detach().sum()
 
 
-def hardest(score, image, draw):
+# %%
+def inside(score, image, draw):
     hole = cl.mining.straight_through(score, 0.35)
-    error = toy_error(image, hole.detach())
-    usual = (hole.detach() * error).sum() / hole.detach().sum()
-    return -(hole * (error - usual)).mean()
+    error, given = toy_error(image, hole.detach()), hole.detach()
+    usual = (given * error).sum() / given.sum()
+    return (hole * torch.where(given == 1, error - usual, 0)).mean()
+
+
+def paid_for_error(score, image, draw):
+    return -inside(score, image, draw)
 
 
 # %% tags=["nbval-ignore-output"]
 from functools import partial
 
-naive = {"free": free, "free, paid": partial(free, price=0.05), "grey": grey}
-naive |= {"through": through, "hardest": hardest}
+naive = {"free": free, "price 0.05": partial(free, price=0.05)}
+naive |= {"price 0.2": partial(free, price=0.2), "grey": grey}
+naive |= {"through": through, "inside": inside, "paid for error": paid_for_error}
 failed = {name: generator_of(objective) for name, objective in naive.items()}
 toy |= {name: toy_facts(miner) for name, miner in failed.items()}
 for name in naive:
     tell(name, toy[name])
 
 # %%
-would = {name: torch.sigmoid(-failed[name](test) - 2) for name in naive}
-for name in ("free", "free, paid", "grey"):
-    cl.claim(f"{name}: would hide under 1 % of a picture", would[name].mean() < 0.01)
-cl.claim("free: no better than shuffled", toy["free"][0] > 0.95 * toy["free"][1])
-alike = toy["free"][3] > 2 * 0.35 / 1.65
-cl.claim("cut to 35 %: nearly the same hole for every picture", alike)
-random = (toy_error(test, pool) * pool).sum() / pool.sum()
-print(f"random holes: error {random:.3f}")
-cl.claim("through: worse than random", toy["through"][0] > 1.2 * random)
-cl.claim("hardest: worse still", toy["hardest"][0] > toy["through"][0])
+would = {name: torch.sigmoid(-failed[name](test) - 2).mean() for name in naive}
+for name in ("free", "price 0.05", "grey"):
+    cl.claim(f"{name}: would hide under 1 % of a picture", would[name] < 0.01)
+right = 0.3 < would["price 0.2"] < 0.4 and toy["price 0.2"][2] > 0.95
+cl.claim("price 0.2: the right area and the right side", right)
+cl.claim(
+    "free, cut to 35 %: no better than shuffled", toy["free"][0] > 0.95 * toy["free"][1]
+)
 
 # %%
-rows = [mined, *(cl.mining.mined_holes(failed[k](test), 0.35) for k in naive)]
+random = (toy_error(test, pool) * pool).sum() / pool.sum()
+print(f"random holes: error {random:.3f}")
+cl.claim("grey, cut to 35 %: better than random", toy["grey"][0] < 0.8 * random)
+cl.claim("through: worse than random", toy["through"][0] > 1.2 * random)
+cl.claim("paid for error: too", toy["paid for error"][0] > 1.2 * random)
+cl.claim("inside: better than random", toy["inside"][0] < 0.9 * random)
+
+# %%
+rows = [toy_holes, *(cl.mining.mined_holes(failed[k](test), 0.35) for k in naive)]
 drawn = torch.cat([cl.pictures.hatched(test[:6], hole[:6]) for hole in rows], 2)
-print("from above: expects,", ", ".join(naive), "(each cut to 35 %)")
+print("rows from above, each cut to 35 %:", " / ".join(["expects", *naive]))
 cl.pictures.grid({f"toy {n + 1}": drawn[n : n + 1] for n in range(6)})
 
 # %% [markdown]
 # - *Free* finds the best answer to the question that was asked: no hole, no error. A price
-#   for area must outweigh the error to change that; 0.05 does not. When all chances are
-#   alike nothing is left to learn, and what remains hardly depends on the picture: cut to
-#   35 %, it is **nearly the same hole for every picture**.
-# - *Grey* cheats: a dot that weighs nothing. And a grey of 0.9 would hide nothing either.
-#   One tenth of a pixel is left; an inpainter that learns can multiply it by ten.
-# - *Through* asks which pixels the *inpainter* would rather not see. On our toy that is the
-#   grain: it disturbs. It wins at the wrong game, and its holes are worse than random.
-# - *Hardest* finds what nobody can know. From it, nothing can be learned.
+#   must outweigh the error: 0.05 does not, 0.2 does, and gets everything right. But the
+#   right price depends on the error, which falls while an inpainter learns. Where all
+#   chances are 0 nothing is learned of the picture: cut to 35 %, *free* draws **a frame
+#   around every picture**, whatever it shows.
+# - *Grey* hides almost nothing of anything. Its order is good, though: cut to 35 %, its
+#   holes are better than random. The ranking is right, the hole is not.
+# - *Through* also asks which pixels the *inpainter* would rather not see, probably the grain,
+#   which blurs into everything. Its holes are worse than random.
+# - *Paid for error* finds what nobody can know.
 #
-# *Expects* plays none of these games. Its area is exact, so there is no empty hole; it is
-# taught by errors under binary holes, so there is no leak; and nothing pays it for choosing.
+# *Price 0.2* works, and *inside* is on its way after 120 steps. They share with *expects* what
+# seems to count: binary holes of a fixed area, and no slope through the inpainter. (*Free*
+# has one; but a price outweighs it.) *Expects* has one thing more: its score is an error, in
+# a unit that we can read.
 #
 # ## Real photos
 #
 # `miner` learned from `nearest_unet`, which was frozen: 900 steps of eight photos, half the
-# holes random, half mined. We look at photos it has never seen, and measure with another
+# holes random, half mined. We look at 20 photos it has never seen, and measure with another
 # inpainter, lesson 04's `partial_unet`: the *referee*, which never met it. Move the slider
 # of training; compare the four holes. Where would you expect the mined hole?
 
@@ -408,39 +432,83 @@ explorer
 
 # %%
 referee = cl.zoo.load("partial_unet")
-score = cl.zoo.load("miner")(photos)
-mined = cl.mining.mined_holes(score, 0.35)
+photo_score = cl.zoo.load("miner")(photos)
+mined = cl.mining.mined_holes(photo_score, 0.35)
+of_photos = run.generator("random holes")
 sets = {
     "mined": [mined],
-    "shuffled": [mined.roll(by, 0) for by in (1, 4, 7)],
-    "random": [irregular(20)],
-    "hardest": [cl.mining.mined_holes(-score, 0.35)],
+    "shuffled": [mined.roll(by, 0) for by in (1, 4, 7, 10)],
+    "random": [irregular(20, draw=of_photos) for _ in range(6)],
+    "hardest": [cl.mining.mined_holes(-photo_score, 0.35)],
 }
+
+
 # %%
-error = {
-    name: sum(error_in(hole, photos, referee) for hole in each) / len(each)
-    for name, each in sets.items()
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+made = {
+    name: [error_in(h, photos, referee) for h in each] for name, each in sets.items()
 }
-for name, value in error.items():
-    print(f"{name:9}: error {value:.4f}, {value / error['random'] - 1:+.0%} to random")
+for name, each in sets.items():
+    far = mean(cl.holes.distance(h)[h == 1].float().mean().item() for h in each)
+    row = f"error {mean(made[name]):.4f}, {far:.1f} pixels from the rim"
+    print(
+        f"{name:9}: {row}, {mean(made[name]) / mean(made['random']) - 1:+.0%} to random"
+    )
 
 # %%
 cl.claim("exact: 5734 of 16384 pixels", (mined.sum((1, 2, 3)) == 5734).all())
-cl.claim("mined: under half of random", error["mined"] < 0.5 * error["random"])
-cl.claim("and under six tenths of shuffled", error["mined"] < 0.6 * error["shuffled"])
 cl.claim(
-    "hardest: over a quarter more than random",
-    error["hardest"] > 1.25 * error["random"],
+    "mined: under half of every random draw", made["mined"][0] < min(made["random"]) / 2
+)
+cl.claim("and of every shuffle", made["mined"][0] < min(made["shuffled"]) / 2)
+cl.claim(
+    "shuffled: below the luckiest random draw",
+    mean(made["shuffled"]) < min(made["random"]),
+)
+cl.claim(
+    "hardest: above the unluckiest by a third",
+    made["hardest"][0] > 4 / 3 * max(made["random"]),
 )
 
 # %% [markdown]
-# Mined holes come in pieces; a random one is compact, so its middle is further from
-# anything known. *Shuffled* says what that is worth: the same pieces on another photo have a
-# tenth less error than random holes. The rest of the gain is knowledge of this photo.
+# Mined holes come in pieces, nearer to what is known than the middle of a random one.
+# *Shuffled* says what shape and place are worth: about a tenth. The rest is knowledge of
+# this photo. (*Hardest*, the same score turned around, has the kindest shape of all, and the
+# largest error.)
 #
-# Three trainings each, and two of the naive objectives on photos (400 steps; *inside* is
-# *through* without the slope through the network, each error seen from the mean of its
-# hole). *Oracle* is mined from what the referee itself was measured to do, under 36 holes.
+# How good is the number itself? All pixels of the 20 photos in ten groups, from the lowest
+# score up: what was expected, and the error when a random hole hides them?
+
+# %%
+hidden = torch.cat(sets["random"]) == 1
+with torch.no_grad():
+    seen = [cl.mining.pixel_error(referee(photos, h), photos) for h in sets["random"]]
+error, score = torch.cat(seen)[hidden], photo_score.repeat(6, 1, 1, 1)[hidden]
+tenths = score.argsort().tensor_split(10)
+pairs = [(score[k].exp().mean().item(), error[k].mean().item()) for k in tenths]
+print("expected:", *(f"{e:.3f}" for e, _ in pairs))
+print("measured:", *(f"{m:.3f}" for _, m in pairs))
+
+# %%
+found = [m for _, m in pairs]
+cl.claim("group by group the error rises", found == sorted(found))
+in_mined = (photo_score.exp()[mined == 1].mean().item(), made["mined"][0])
+print("in mined holes: expected {:.4f}, measured {:.4f}".format(*in_mined))
+cl.claim("there it expects a fifth too much", in_mined[0] > 1.2 * in_mined[1])
+
+# %% [markdown]
+# The order is right from end to end, for an inpainter that it never met. Where the generator
+# itself chooses, it expects too much: around an easy hole all is easy as well.
+#
+# Is it luck? Three trainings; and two naive objectives on photos, which learned beside
+# `plain_unet`, for 400 steps of small crops: an illustration, no fair race. *Through* you
+# know; *inside* has no slope through the network, and compares each error in the hole with
+# their mean. *Oracle* is mined from errors that the referee was seen to make under 36 other
+# holes: no bound, for each pixel was hidden only about a dozen times.
 
 # %%
 cells = cl.studies.load("miners").every
@@ -451,61 +519,55 @@ for name, cell in cells.items():
 
 
 # %%
-def each_seed(form, fact):
-    every = [cells[f"{form} {seed}"]["miner"][fact] for seed in range(3)]
-    return torch.tensor(every)
+def each_seed(form):
+    every = [cells[f"{form} {seed}"]["miner"] for seed in range(3)]
+    return {fact: torch.tensor([each[fact] for each in every]) for fact in facts}
 
 
-ours = {fact: each_seed("error map", fact) for fact in facts}
+ours = each_seed("error map")
 cl.claim("ours: under half of random", (ours["mined"] < 0.5 * ours["random"]).all())
-level = (ours["mined"] < 1.05 * ours["oracle"]).all()
-cl.claim("as good as the oracle's few measurements", level)
-naive = {
-    form: {fact: each_seed(form, fact) for fact in facts}
-    for form in ("through", "inside")
-}
-
-# %%
-for form, found in naive.items():
-    worse = (found["mined"] > found["random"]).all()
-    cl.claim(f"{form}: worse than random, each seed", worse)
-    worse = (found["mined"] > found["shuffled"]).all()
-    cl.claim("and worse on its own photo than on another", worse)
-cl.claim("inside: two holes share over 60 %", naive["inside"]["overlap"].min() > 0.6)
-cl.claim("two of ours under 30 %", ours["overlap"].max() < 0.3)
+cl.claim("ahead of 36 measurements", (ours["mined"] < ours["oracle"]).all())
+cl.claim("two of our holes share under 30 %", ours["overlap"].max() < 0.3)
+through_photos = each_seed("through")
+worse = (through_photos["mined"] > through_photos["random"]).all()
+cl.claim("through: worse than random, each seed", worse)
+worse = (through_photos["mined"] > through_photos["shuffled"]).all()
+cl.claim("and worse on its own photo than on another", worse)
+better = each_seed("inside")["mined"] < 0.95 * ours["mined"]
+cl.claim("inside: over 5 % less error than ours, each seed", better.all())
 
 # %% [markdown]
-# The generator reaches its oracle, which measured each pixel only about a dozen times and
-# was smoothed; 161 photos and thousands of holes know as much. And *inside* shows the
-# failure you would meet first in a real project: the same hole, whatever the photo.
+# So the slope through the inpainter is what spoiled *through*. Without it *inside* is even
+# ahead of our generator, by a tenth, though it had fewer steps. What it lacks is a meaning:
+# its scores only have an order, so noise (below) and a budget have no unit. We stay with the
+# error map, which can be read; a race for the best holes is open.
 #
-# ### Nothing leaks, and no two need be alike
+# ### What a hole gives away
 #
-# The score is made before anything is hidden, so the hole may depend on what it hides. Is
-# that a back door: could the shape of a hole *tell* the inpainter what is in it? The
-# referee never met the generator, so it could not know the code. And what is under the
-# hole, noise or NaN, changes no filled pixel:
+# No pixel under a hole is read: noise or NaN there changes no filled pixel, below. But the
+# *shape* of a mined hole tells something: "it is smooth in here". An inpainter that trains
+# with nothing else may come to count on that. The referee did not.
 
 # %%
-noise = cl.hide(photos, mined, torch.rand(photos.shape, generator=draw))
-with torch.no_grad():
-    same = torch.equal(referee(noise, mined), referee(photos, mined))
-cl.claim("noise under the hole: the same fill to the bit", same)
+filled = []
+for under in (torch.rand(photos.shape, generator=of_photos), torch.nan):
+    with torch.no_grad():
+        filled.append(referee(cl.hide(photos, mined, under), mined))
+cl.claim("noise or NaN under the hole: the same fill to the bit", torch.equal(*filled))
 
 # %% [markdown]
 # One photo would always get the same hole. Smooth noise on the score changes that. It is
 # measured in the score's own unit: 0.5 makes a pixel look $e^{0.5}$ = 1.6 times as hard.
 
 # %%
-for noise in (0.0, 0.2, 0.5, 1.0):
-    pair = [cl.mining.mined_holes(score, 0.35, noise, draw) for _ in range(2)]
-    again = cl.mining.overlap(*pair).mean()
-    error_now = sum(error_in(hole, photos, referee) for hole in pair) / 2
-    print(f"noise {noise}: error {error_now:.4f}, overlap of two draws {again:.2f}")
-cl.claim(
-    "noise of 1: more variety, still below random",
-    again < 0.5 and error_now < error["random"],
-)
+of_noise = run.generator("noise")
+for level in (0.0, 0.2, 0.5, 1.0):
+    pair = [cl.mining.mined_holes(photo_score, 0.35, level, of_noise) for _ in range(2)]
+    again = cl.mining.overlap(*pair).mean().item()
+    now_made = mean(error_in(hole, photos, referee) for hole in pair)
+    print(f"noise {level}: error {now_made:.4f}, overlap of two draws {again:.2f}")
+varied = again < 0.5 and now_made < min(made["random"])
+cl.claim("noise of 1: more variety, still below random", varied)
 
 # %% [markdown]
 # And the area need not be the same everywhere. A photo of sky can lose more than one of a
@@ -513,11 +575,19 @@ cl.claim(
 # and keep between 10 and 60 % (exercise 09.4).
 
 # %%
-budget = cl.mining.budgeted_holes(score, 0.04, low=0.1, high=0.6)
+budget = cl.mining.budgeted_holes(photo_score, 0.04, low=0.1, high=0.6)
 areas = cl.holes.ratio(budget)
 print(f"areas from {areas.min():.0%} to {areas.max():.0%}, mean {areas.mean():.0%}")
-print(f"error {error_in(budget, photos, referee):.4f}")
-cl.claim("some photos give six times as much as others", areas.max() > 5 * areas.min())
+least, most = ((areas - limit).abs() < 1e-3 for limit in (0.1, 0.6))
+print(
+    f"{int(least.sum())} of 20 stop at the lower limit, {int(most.sum())} at the upper"
+)
+alike = cl.mining.mined_holes(photo_score, areas.mean().item())
+for name, hole in (("budget", budget), ("all alike", alike)):
+    print(f"{name}: error {error_in(hole, photos, referee):.4f}")
+cl.claim("photos differ: some at each limit", least.any() and most.any())
+
+# %%
 pick = [int(areas.argmin()), int(areas.argmax())]
 print("the photo that gives least, and the one that gives most")
 shown = cl.pictures.hatched(photos[pick], budget[pick])
@@ -526,9 +596,9 @@ cl.pictures.grid({f"{areas[k]:.0%}": shown[n : n + 1] for n, k in enumerate(pick
 # %% [markdown]
 # ## Train one
 #
-# A generator begins, beside the same frozen inpainter. `ci` takes 8 steps. Two curves: the
-# generator's loss, and the error in its own holes. Which falls below the error of random
-# holes, and when?
+# A generator begins, beside the same frozen inpainter. `ci` takes 8 steps, far too few.
+# Two curves: the error in its own holes, and in random ones of the same areas. When do they
+# part? (The slider above shows the same at its steps.)
 
 # %%
 torch.manual_seed(run.seed)
@@ -554,7 +624,7 @@ def step(batch):
     accelerator.backward(loss)
     optimizer.step()
     each = (error * hole).sum((1, 2, 3)) / hole.sum((1, 2, 3))
-    return {"loss": loss, "mined": each[:half].mean(), "random": each[half:].mean()}
+    return {"mined": each[:half].mean(), "random": each[half:].mean()}
 
 
 # %%
@@ -567,8 +637,8 @@ def batches(draw, crops):
 
 def now():
     """The hole that the generator in training would cut into one photo."""
-    hole = cl.mining.mined_holes(miner(photos[:1].to(run.device)), 0.35)
-    return cl.hide(photos[:1].to(run.device), hole, 0.5)
+    photo = photos[:1].to(run.device)
+    return cl.pictures.hatched(photo, cl.mining.mined_holes(miner(photo), 0.35))
 
 
 noises = run.generator("noises")
@@ -603,9 +673,16 @@ for form in study.forms:
 others = [form for form in study.forms if form != "random"]
 gain = {form: study.ahead(form, of="random") for form in others}
 for form, each in gain.items():
-    print(f"{form:11}", *(f"{100 * value:+5.1f} %" for value in each), "less error")
-best = [form for form in others if (gain[form] > 0).all()]
-cl.claim("none is ahead of random holes on every seed", not best)
+    print(
+        f"{form:11}",
+        *(f"{-100 * value:+5.1f} %" for value in each),
+        "error, random ones",
+    )
+worse = [form for form in others if (gain[form] < 0).all()]
+cl.claim(
+    "all but one worse on every seed", sorted(worse) == ["hardest", "mined", "mixed"]
+)
+cl.claim("the curriculum: never better by 0.1 %", gain["curriculum"].max() < 0.001)
 
 
 # %%
@@ -614,30 +691,32 @@ def easy(form):
 
 
 on_easy = {form: 1 - easy(form) / easy("random") for form in others}
-better = [form for form, each in on_easy.items() if (each > 0).all()]
-print("less error in the easy holes on every seed:", ", ".join(better))
-cl.claim("on the easy ones only the curriculum", better == ["curriculum"])
-cl.claim("by under 3 %", on_easy["curriculum"].max() < 0.03)
-cl.claim("all mined: over 2.5 % more on random ones", gain["mined"].max() < -0.025)
+for form, each in on_easy.items():
+    print(
+        f"{form:11}", *(f"{-100 * value:+5.1f} %" for value in each), "error, easy ones"
+    )
+luck = easy("random").max() / easy("random").min() - 1
+print(f"the seeds of random alone differ by {luck:.0%}")
+most = max(each.mean() for each in on_easy.values())
+cl.claim("no mean gain is half as large", most < luck / 2)
 
 # %% [markdown]
-# So here the answer is **no**. Whoever trains with mined holes fills random ones no better;
-# with mined holes alone, worse on every seed. On the easy ones the *curriculum* is ahead, by
-# 0.2 to 2.9 %. Two reasons offer themselves, and we tested neither: where a guess is easy
-# little is left to learn; and steps with mined holes are not spent on random ones, of
-# which the test is made. A longer training might judge otherwise. Lesson 10 asks again, with
-# learned sampling.
+# So here the answer is **no**: tested on random holes all but the curriculum are worse on
+# every seed, and with mined ones alone by most. Tested on easy holes the *curriculum* has
+# 0.2 to 2.9 % less error; three seeds and four tries cannot tell that from luck. Even
+# *hardest* does no worse than *mixed*. Two reasons offer themselves, both untested: where a guess is easy,
+# little is left to learn; and steps with mined holes are not spent on random ones, of which
+# the test is made. Lesson 10 asks again, with learned sampling.
 #
-# What the generator *can* do it does well: it says which pixels an inpainter can be
-# trusted with, before anybody hides them.
+# What the generator *can* do it does well: before anything is hidden, it puts the pixels of
+# a photo in order, from those that can be guessed to those that cannot.
 #
 # ## What we do not know
 #
 # - **The paper's generator.** We know its abstract; theirs may be another thing.
 # - **A long training.** 900 steps are few; the networks still learn a lot from any hole.
 # - **Other tests**: on people's own holes, objects to be removed, ease may matter more.
-# - **Why *inside* fails** on photos. Its scores grow until the sigmoid has no slope; a
-#   lower rate or another temperature may save it.
+# - **A fair race of objectives**: *through* and *inside* had fewer steps, and one setting.
 # - **A GPU**: no timing.
 #
 # ## Exercises
@@ -853,8 +932,8 @@ judge = cl.check("09.5", judge)
 #
 # <details><summary>Answer</summary>
 #
-# The largest errors are at noise and sharp edges, which known pixels do not tell: no
-# inpainter can learn them.
+# One expects noise and edges there, which known pixels do not tell. Our study does not
+# settle it: half hardest did no worse than half mined, both worse than random.
 #
 # </details>
 #
@@ -871,8 +950,8 @@ judge = cl.check("09.5", judge)
 #
 # <details><summary>Answer</summary>
 #
-# It could place holes as signals, or leave tell-tale neighbours, and help the inpainter
-# cheat. With errors as mere facts it can only predict them.
+# With it the generator hides what disturbs the inpainter, or could place holes as signals.
+# As facts, errors only say what was hard.
 #
 # </details>
 
@@ -880,12 +959,12 @@ judge = cl.check("09.5", judge)
 # ## Summary
 #
 # How hard a hidden pixel will be can be seen before it is hidden. A generator learns it as
-# a prediction, from errors under any hole; sorted, its scores make holes of exact area.
-# They have less than half the error of random ones, and most of that is knowledge of the
-# photo: on other photos the same holes lose it. Objectives that *pay* a generator make
-# holes of nothing, of grey, or worse than chance. The exact area closes the first door,
-# binary holes the second, and that no slope runs through the inpainter the third. Trained
-# with mined holes, our small inpainter filled random ones no better.
+# a prediction, from errors under any hole; sorted, its scores make holes of exact area, with
+# less than half the error of random ones. Most of that is knowledge of the photo: on
+# another one the same holes lose it. With a free area holes are empty, unless the price is
+# right; with a slope through the inpainter they are worse than chance; without it, and with
+# exact area, paying works as well as predicting. Trained with mined holes, our small inpainter filled
+# random ones no better.
 #
 # Next: every idea of this course on one ladder.
 #
