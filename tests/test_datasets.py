@@ -201,6 +201,9 @@ def test_processes_share_what_one_would_take():
         for shares in zip(*parts, strict=True)
     ]
     assert same(joined, whole)
+    resumed = Batches(pairs, 2, process=2, processes=3)
+    resumed.load_state_dict({"taken": 2})
+    assert same(taken(resumed, 1), parts[2][2:])
 
 
 def test_workers_change_nothing_and_a_state_goes_on():
