@@ -105,7 +105,7 @@ def test_weights_belong_to_their_card_and_are_small(name: str):
     assert file.stat().st_size <= zoo.MAX_BYTES
     facts = zoo.card(name)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == facts["sha256"]
-    assert {"command", "seed", "device", "minutes", "data", "scores"} <= set(facts)
+    assert {"command", "seed", "device", "minutes", "data"} <= set(facts)
     assert not zoo.load(name).training
 
 

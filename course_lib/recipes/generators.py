@@ -55,6 +55,9 @@ def _miner(seed: int) -> None:
     if seed == 0:
         curves = {"curves": weights.curves(history)}
         zoo.save(made, "miner", PLAN, facts | told | found | curves)
+        for step in SNAPSHOTS:  # their cards say as much as the miner's
+            name_then = f"miner_at_{step}"
+            zoo.save(zoo.load(name_then), name_then, PLAN, facts | told | {"at": step})
     write("miners", f"error map {seed}", told | found)
     runs.forget(name)
 
