@@ -11,7 +11,7 @@ import traitlets
 from torch import Tensor, nn
 
 from course_lib import fills as classical
-from course_lib import holes, zoo
+from course_lib import holes
 from course_lib.evaluation import hole_l1
 from course_lib.networks.reading import evaluating
 from course_lib.pictures import Picture, to_pixels
@@ -40,16 +40,18 @@ from course_lib.widgets.pixel_explorer import (
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 
-# The ladder, from below: the label of a rung, and the shipped network behind it
+# The ladder from below: the label of a rung, the shipped network that stands for it
+# These are the long ladder of lesson 10, and of the deformable ones the small network
+# whose reads have learned to move.
 RUNGS = {
-    "plain": "ladder_plain",
-    "+ hole channel": "ladder_told",
-    "partial": "ladder_partial",
-    "gated": "ladder_gated",
-    "+ attention": "ladder_attention",
-    "mask-aware": "ladder_madf",
+    "plain": "plain_unet_blind",
+    "+ hole channel": "plain_unet",
+    "partial": "partial_unet",
+    "gated": "gated_unet",
+    "+ attention": "contextual_attention",
+    "mask-aware": "cascade",
     "deformable": "sampling_recommended",
-    "+ mined holes": "ladder_mined",
+    "nearest": "nearest_unet",
 }
 PHOTOS = (
     "lincolnmemorial",
@@ -86,7 +88,7 @@ class LadderExplorer(PhotoChoice, AskedPixel):
     1, H, W)``, 1 = missing, or "stroke", "box", "irregular"; by default a square in the
     middle. ``row`` and ``column`` of the asked pixel; by default the deepest.
     ``rungs``: label -> a network, the name of a shipped one, or any ``(image, hole) ->
-    image``; by default the ladder's, as far as they are shipped. The classical fills
+    image``; by default those of ``RUNGS``. The classical fills
     stand beside them. The first rung with a layer of a kind answers for that kind.
 
     ``look`` asks about a pixel, ``set`` changes photo and hole. ``fills``, ``errors``,
@@ -120,7 +122,11 @@ class LadderExplorer(PhotoChoice, AskedPixel):
         size: int = 128,
         title: str = "One click, five answers",
     ) -> None:
-        self._rungs = _networks(_shipped() if rungs is None else rungs)
+        rungs = RUNGS if rungs is None else rungs
+        self._rungs = _networks(rungs)
+        self._about = {
+            label: _about(rung, rungs[label]) for label, rung in self._rungs.items()
+        }
         self._untrained = classical.available()
         _check_labels(self._rungs, self._untrained)
         self._speakers = _speakers(self._rungs)
@@ -309,7 +315,7 @@ class LadderExplorer(PhotoChoice, AskedPixel):
             for kind, read in KINDS.items()
         ]
         labels = {"untrained": [*self._untrained], "trained": [*self._rungs]}
-        more = {"presets": [*PRESETS], "answers": kinds}
+        more = {"presets": [*PRESETS], "answers": kinds, "about": self._about}
         self.set_trait("controls", {"rungs": labels, **more})
 
     def _show(
@@ -430,12 +436,6 @@ class LadderExplorer(PhotoChoice, AskedPixel):
         return f"{', '.join(told)}; best: {self.best}"
 
 
-def _shipped() -> dict[str, str]:
-    """The rungs of the ladder whose weights are here."""
-    there = zoo.names()
-    return {label: name for label, name in RUNGS.items() if name in there}
-
-
 def _networks(
     rungs: Mapping[str, nn.Module | str | Fill],
 ) -> dict[str, nn.Module | Fill]:
@@ -446,6 +446,14 @@ def _networks(
         label: loaded(rung) if isinstance(rung, str) else rung
         for label, rung in rungs.items()
     }
+
+
+def _about(rung: object, given: object) -> str:
+    """What stands for a rung: the name it was given by, and how many weights it has."""
+    name = given if isinstance(given, str) else type(rung).__name__
+    if not isinstance(rung, nn.Module):
+        return name
+    return f"{name}, {sum(p.numel() for p in rung.parameters()):,} weights"
 
 
 def _check_labels(rungs: Mapping[str, Any], taken: Mapping[str, Any]) -> None:

@@ -172,7 +172,7 @@ class Weighed:
             f"I let {open_} of my {count} channels through here; on average a gate is "
             f"{facts['mean']:.2f} open, {facts['photo']:.2f} over the whole photo."
         )
-        return Answer(f"{open_} of {count} channels open", told, facts)
+        return Answer(f"{open_} of {count} open", told, facts)
 
 
 @dataclass(frozen=True)

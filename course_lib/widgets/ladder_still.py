@@ -47,7 +47,8 @@ def ladder_still(
     readings: Mapping[str, Reading],
 ) -> np.ndarray:
     """The hole and every fill of ``part`` with its error; the answers below; uint8."""
-    rows = _strip(given, hole, part, fills)
+    about = "Below each fill: its mean absolute error in the hole; 0 is perfect."
+    rows = [_line(about), *_strip(given, hole, part, fills)]
     photo = given, hole, pixel
     cards = [_card(kind, read, photo) for kind, read in readings.items()]
     if cards:
@@ -86,10 +87,13 @@ def _tile(name: str, picture: Tensor) -> np.ndarray:
 
 def _asked_line(hole: Tensor, pixel: Pixel) -> np.ndarray:
     where = "missing" if hole[(0, 0, *pixel)] else "known"
-    told = f"row {pixel[0]}, column {pixel[1]} ({where})"
-    paper = Image.new("RGB", (WIDTH, 26), "white")
-    text = [f"“What did you look at here?”   {told}, yellow"]
-    _write(paper, (0, 4), text, bold=True)
+    told = f"row {pixel[0]}, column {pixel[1]} ({where}), yellow"
+    return _line(f"“What did you look at here?”   {told}")
+
+
+def _line(text: str) -> np.ndarray:
+    paper = Image.new("RGB", (WIDTH, 22), "white")
+    _write(paper, (0, 2), [text], bold=True)
     return np.asarray(paper)
 
 
@@ -171,7 +175,7 @@ def _filters(
         side = round(filters.shape[1] ** 0.5)
         tiles = [_signed(each.view(side, side)) for each in filters]
         columns.append(np.concatenate(tiles))
-    paper = Image.new("RGB", (CARD, CARD), (236, 238, 241))
+    paper = Image.new("RGB", (CARD, CARD), (206, 210, 217))
     side = (CARD - 16 - 3 * 5) // 2
     for k, column in enumerate(columns):
         for n, tile in enumerate(np.split(column, len(facts["here"]))):

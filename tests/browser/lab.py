@@ -125,6 +125,24 @@ networks = {
 sampling = cl.SamplingExplorer(networks, "hedgehog")
 sampling"""
 
+LADDER = """import torch
+from functools import partial
+
+torch.manual_seed(0)
+small = dict(channels=[8, 12, 16, 16], kernels=[7, 5, 3, 3])
+layers, UNet = cl.layers, cl.networks.UNet
+sampling = partial(layers.DeformableSampling2d, starts="window")
+rungs = {
+    "partial": UNet(conv=layers.PartialConv2d, **small),
+    "gated": UNet(conv=layers.GatedConv2d, **small),
+    "+ attention": UNet(conv=layers.GatedConv2d, copies=True, **small),
+    "mask-aware": cl.networks.Cascade(refinements=1, hidden=8),
+    "deformable": UNet(conv=sampling, decoder=layers.PlainConv2d, **small),
+}
+rungs = {label: network.eval() for label, network in rungs.items()}
+ladder = cl.LadderExplorer("hedgehog", rungs=rungs)
+ladder"""
+
 SKETCH = """import torch
 import torch.nn.functional as F
 
@@ -145,6 +163,7 @@ def write_notebooks(folder: Path) -> None:
     _write(folder / "attending.ipynb", ATTENDING)
     _write(folder / "kernel.ipynb", KERNEL)
     _write(folder / "sampling.ipynb", SAMPLING)
+    _write(folder / "ladder.ipynb", LADDER)
     _write(folder / "sketch.ipynb", SKETCH)
 
 
@@ -319,6 +338,20 @@ class MiningInPage(CardInPage):
     """A mining explorer."""
 
     view = "mining-view"
+
+
+class LadderInPage(CardInPage):
+    """A ladder explorer."""
+
+    view = "ladder-view"
+
+    def filled(self) -> None:
+        """Wait until every fill and every answer is of the hole on show."""
+        code = (
+            "(root) => root.dataset.ready === 'true' && root.dataset.state === 'ready'"
+        )
+        code += " && !root.querySelector('.iw-tile.stale')"
+        self.page.wait_for_function(code, arg=self.root.element_handle())
 
 
 class SketchInPage(CardInPage):

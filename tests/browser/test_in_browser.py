@@ -14,6 +14,7 @@ from lab import (
     ExplorerInPage,
     GateInPage,
     KernelInPage,
+    LadderInPage,
     MiningInPage,
     PainterInPage,
     ReadingInPage,
@@ -1530,6 +1531,136 @@ def test_the_mining_card_answers_in_time_and_fits(mining, screenshots):
     mining.pixels("mining-view")
     assert mining.root.evaluate(overflow) <= 0
     mining.root.screenshot(path=screenshots / "mining_narrow.png")
+
+
+# ---- the ladder explorer ----
+
+
+@pytest.fixture(scope="module")
+def ladder_page(make_page, lab):
+    page = make_page(1400, 1200)
+    open_notebook(page, lab, "ladder.ipynb")
+    assert run_all(page) == []
+    yield page
+    assert page.problems == []
+
+
+@pytest.fixture
+def ladder(ladder_page):
+    card = LadderInPage(ladder_page)
+    code = "_ = ladder.set(photo='hedgehog', hole=torch.nn.functional.pad("
+    code += "torch.ones(1, 1, 38, 38), [45, 45, 45, 45])).look()"
+    assert ask_kernel(ladder_page, code) == ""
+    wait = "({ dataset: d }) => d.row === '63' && d.area === '1444'"
+    ladder_page.wait_for_function(wait, arg=card.root.element_handle())
+    card.filled()
+    return card
+
+
+ASKED = "print(*[ladder.shown[k] for k in ('row', 'column')])"
+SHORT = "print(*[a.short for a in ladder.answers.values()], sep='|')"
+LADDER_KINDS = ("partial", "gated", "attention", "filter", "sampling")
+
+
+def test_one_click_is_answered_five_times(ladder):
+    page, keys = ladder.page, ladder.page.keyboard
+    before = {kind: ladder.pixels(f"answer-{kind}") for kind in LADDER_KINDS}
+    ladder.act(lambda: page.mouse.click(*ladder.at(60.5 / 128, 46.5 / 128)))
+    assert ask_kernel(page, ASKED) == "46 60"
+    for kind, picture in before.items():
+        assert changed(picture, ladder.pixels(f"answer-{kind}")).any(), kind
+    told = [ladder.part(f"short-{kind}").inner_text() for kind in LADDER_KINDS]
+    assert told == ask_kernel(page, SHORT).split("|")
+    assert "; ".join(told) in ladder.status()
+    says = ask_kernel(page, "print(ladder.answers['partial'].says)")
+    assert ladder.part("says-partial").inner_text() == says
+    label = ladder.part("answer-partial").get_attribute("aria-label")
+    assert says in label, "a screen reader is told what the picture shows"
+    ladder.act(lambda: keys.press("ArrowLeft"))
+    ladder.act(lambda: keys.press("Shift+ArrowDown"))
+    assert ask_kernel(page, ASKED) == "54 59"
+    ladder.act(lambda: page.mouse.click(*ladder.at(0.25, 0.5, "answer-gated")))
+    assert ask_kernel(page, ASKED) == "64 32", "the answers' pictures are asked too"
+    ladder.part("ladder-view").focus()
+    ladder.act(lambda: keys.press("Home"))
+    assert ask_kernel(page, ASKED) == "63 63"
+
+
+def test_a_painted_hole_is_filled_by_every_rung(ladder):
+    page = ladder.page
+    before = ladder.pixels("tile-gated")
+    drawn = ((0.1, 0.2), (0.3, 0.3))
+    ladder.act(lambda: ladder.drag(*drawn, part="paint-view"))
+    ladder.filled()
+    area = int(ladder["area"])
+    assert area > 1444
+    assert ask_kernel(page, "print(int(ladder.hole.sum()))") == str(area)
+    assert changed(before, ladder.pixels("tile-gated")).any()
+    errors = "print(*[f'{k}={v:.4f}' for k, v in ladder.errors.items()], sep='|')"
+    for told in ask_kernel(page, errors).split("|"):
+        label, error = told.split("=")
+        assert error in ladder.part(f"tile-{label}").inner_text()
+    best = ask_kernel(page, "print(ladder.best)")
+    assert ladder["best"] == best
+    assert "the smallest" in ladder.part(f"tile-{best}").get_attribute("aria-label")
+    ladder.act(lambda: ladder.part("undo").click())
+    ladder.filled()
+    assert ladder["area"] == "1444"
+    for preset in ("stroke", "box", "irregular"):
+        ladder.act(lambda preset=preset: ladder.part(f"preset-{preset}").click())
+        ladder.filled()
+    assert ask_kernel(page, "print(int(ladder.hole.sum()))") == ladder["area"]
+    ladder.act(lambda: ladder.part("clear").click())
+    ladder.filled()
+    assert ladder["stage"] == "empty"
+    assert "No hole yet" in ladder.status()
+
+
+def test_a_fill_is_shown_large_and_photos_are_chosen(ladder):
+    page, given = ladder.page, ladder.pixels("ladder-view")
+    ladder.part("tile-harmonic").press("Enter")
+    assert ladder.part("tile-harmonic").get_attribute("aria-pressed") == "true"
+    assert changed(given, ladder.pixels("ladder-view")).any()
+    assert ladder.part("showing").inner_text() == "filled: harmonic"
+    ladder.part("tile-harmonic").click()
+    assert not changed(given, ladder.pixels("ladder-view")).any()
+    ladder.act(lambda: ladder.part("photo-1").check())
+    ladder.filled()
+    label = ask_kernel(page, "print(ladder.photo_labels[1])")
+    assert ladder["photo"] == label == ask_kernel(page, "print(ladder.photo)")
+    red = np.full((90, 70, 3), (200, 30, 30), np.uint8)
+    file = picked("red.png", encoded(red))
+    ladder.act(lambda: ladder.part("upload").set_input_files(file))
+    ladder.filled()
+    assert ask_kernel(page, "print(ladder.photo)") == "red.png"
+    broken = picked("bad.png", b"no picture")
+    ladder.act(lambda: ladder.part("upload").set_input_files(broken), "error")
+    assert ask_kernel(page, "print(ladder.photo)") == "red.png"
+
+
+def test_the_ladder_card_answers_at_once_and_fits(ladder, screenshots):
+    page = ladder.page
+    overflow = "(root) => root.scrollWidth - root.clientWidth"
+    ladder.act(lambda: page.mouse.click(*ladder.at(66.5 / 128, 80.5 / 128)))
+    command(page, "application:toggle-left-area")
+    for width, height in ((1400, 1200), (1000, 1200), (700, 2000), (430, 3200)):
+        page.set_viewport_size({"width": width, "height": height})
+        for name in ("Dark", "Light"):
+            theme(page, name)
+            ladder.pixels("ladder-view")
+            shot = screenshots / f"ladder_{width}_{name.lower()}.png"
+            ladder.root.screenshot(path=shot)
+        assert ladder.root.evaluate(overflow) <= 0, width
+    page.set_viewport_size({"width": 1400, "height": 1200})
+    ladder.pixels("ladder-view")
+    assert ladder.root.bounding_box()["height"] <= 1040
+    view = ladder.part("ladder-view").element_handle()
+    points = [[0.3 + 0.02 * k, 0.62 - 0.026 * k] for k in range(12)]
+    took = page.evaluate(ANSWERED, [ladder.root.element_handle(), view, points])
+    print(
+        f"click to facts: median {np.median(took):.0f} ms, longest {max(took):.0f} ms"
+    )
+    assert np.median(took) < 1000
 
 
 # ---- lessons ----

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import fills, holes
+from course_lib import fills, holes, zoo
 from course_lib.evaluation import hole_l1
 from course_lib.evidence import record
 from course_lib.layers import DeformableSampling2d, GatedConv2d, PartialConv2d
@@ -104,11 +104,17 @@ def test_the_fills_are_what_each_rung_returns(explorer, rungs, image, hole):
     assert explorer.shown["best"] == explorer.best
 
 
-def test_the_rungs_are_those_of_the_ladder():
-    kept = {
-        label: form.kept or "sampling_recommended" for label, form in LADDER.items()
-    }
-    assert kept == RUNGS
+def test_the_rungs_are_shipped_and_the_ladders_but_for_the_mined_holes():
+    assert set(RUNGS.values()) <= set(zoo.names())
+    assert set(RUNGS) - {"nearest"} == set(LADDER) - {"+ mined holes"}
+    assert len(set(RUNGS.values())) == len(RUNGS)
+
+
+def test_the_page_says_which_network_stands_for_a_rung(explorer, rungs):
+    weights = sum(p.numel() for p in rungs["plain"].parameters())
+    about = explorer.controls["about"]
+    assert about["plain"] == f"UNet, {weights:,} weights"
+    assert list(about) == LABELS
 
 
 def test_each_network_runs_once_for_a_hole_and_never_for_a_click(
@@ -434,7 +440,7 @@ def test_malformed_messages_change_nothing(explorer, make_view):
         ("fill", {}, "no rung 'None'"),
         ("fill", {"label": ["mean"]}, "no rung"),
         ("look", {"row": 99, "column": 1}, "row 99 is not between"),
-        ("look", {"row": "x", "column": 1}, "TypeError"),
+        ("look", {"row": "x", "column": 1}, "row 'x' is not between"),
         ("photo", {"photo": "none"}, "no photo 'none'"),
         ("preset", {"preset": "round"}, "no preset 'round'"),
         ("upload", {"name": "x", "first": True, "last": True, "part": b"no"}, "x"),

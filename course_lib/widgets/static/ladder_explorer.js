@@ -33,8 +33,9 @@ class FillTile {
         onclick: () => onPick(label),
       },
       this.canvas,
+      element("span", { class: "iw-best", "aria-hidden": "true" }, "★ best"),
       this.bar,
-      element("span", { class: "iw-name" }, label),
+      element("span", { class: "iw-name" }, label.replace("+ ", "+\u00a0")),
       this.value,
     );
     this.turn = -1; // of the hole that the picture belongs to
@@ -71,7 +72,7 @@ class FillTile {
     this.bar.style.setProperty("--weight", `${100 * share}%`);
     this.button.classList.toggle("best", best);
     const told = error === null || error === undefined ? "" : errorText(error);
-    if (told) this.value.textContent = best ? `★ ${told} best` : told;
+    if (told) this.value.textContent = told;
     const spoken = told ? `, error ${told}${best ? ", the smallest" : ""}` : "";
     this.button.setAttribute("aria-label", `${this.label}${spoken}. Show it large.`);
   }
@@ -86,12 +87,14 @@ class AnswerCard {
       role: "img",
       "data-testid": `answer-${kind}`,
     });
-    const drawNow = () => this.drawNow();
-    explorer.watch(Object.assign(this, { drawNow, draw: oncePerFrame(drawNow) }));
+    this.draw = oncePerFrame(() => this.drawNow());
+    explorer.watch(this);
+    this.canvas.addEventListener("click", (event) => this.clicked(event));
     this.extra = div("iw-extra");
     this.short = element("b", { "data-testid": `short-${kind}` });
     this.says = element("p", { "data-testid": `says-${kind}` });
-    this.who = element("span", { class: "iw-hint" }, `${layer} · lesson ${lesson}`);
+    const where = element("span", { class: "iw-lesson" }, ` · lesson ${lesson}`);
+    this.who = element("span", { class: "iw-hint", title: `Lesson ${lesson}` }, layer, where);
     this.box = element(
       "article",
       { class: "iw-answer", "aria-label": layer },
@@ -117,6 +120,15 @@ class AnswerCard {
     this.draw();
   }
 
+  /** A click on the part of the photo that is drawn asks about the pixel there. */
+  clicked(event) {
+    const { explorer, answer } = this;
+    const region = answer && explorer.regions[this.kind]?.(answer.facts);
+    if (!region) return;
+    const [x, y] = pointOf(event, this.canvas, region.side, region.side);
+    explorer.asked.ask(Math.floor(region.top + y), Math.floor(region.left + x));
+  }
+
   drawNow() {
     const { canvas, answer } = this;
     if (!canvas.width) return;
@@ -130,7 +142,7 @@ class AnswerCard {
 
 /** A square part of the photo, enlarged: its pixels, its hole, and where things are. */
 class Part {
-  constructor(explorer, pen, [top, left], side) {
+  constructor(explorer, pen, { top, left, side }) {
     Object.assign(this, { explorer, pen, top, left, side });
     this.scale = pen.canvas.width / side;
   }
@@ -142,11 +154,11 @@ class Part {
 
   drawGround() {
     const { explorer, pen, top, left, side } = this;
-    const { canvas } = pen;
+    const { width, height } = pen.canvas;
     pen.fillStyle = getComputedStyle(explorer.root).getPropertyValue("--paper2") || "#ddd";
-    pen.fillRect(0, 0, canvas.width, canvas.height); // beyond the border
+    pen.fillRect(0, 0, width, height); // beyond the border
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(explorer.photo, left, top, side, side, 0, 0, canvas.width, canvas.height);
+    pen.drawImage(explorer.seen, left, top, side, side, 0, 0, width, height);
     drawHole(pen, this.holeHere(), side, side);
   }
 
@@ -159,6 +171,13 @@ class Part {
       return inside ? hole[y * width + x] : 0;
     });
   }
+}
+
+/** The photo as the networks are given it: nothing shines through the hole. */
+function hiddenBytes(view, hole) {
+  const bytes = bytesOf(view).slice();
+  hole.forEach((missing, i) => missing && bytes.fill(128, 3 * i, 3 * i + 3));
+  return bytes;
 }
 
 /** The whole card: the hole, the strip of fills, the asked pixel and five answers. */
@@ -218,15 +237,17 @@ class LadderExplorer extends PixelExplorer {
     this.presets = presets.map((preset) =>
       button(preset, `preset-${preset}`, () => this.ask("preset", { preset })),
     );
+    for (const each of this.presets) each.title = "A new hole of this kind";
   }
 
   makeFills() {
-    const { rungs } = this.model.get("controls");
+    const { rungs, about } = this.model.get("controls");
     const tile = (label) => new FillTile(label, (picked) => this.choose(picked));
     this.original = tile("original");
     this.untrained = rungs.untrained.map(tile);
     this.trained = rungs.trained.map(tile);
     this.fills = [...this.untrained, ...this.trained];
+    for (const each of this.trained) each.button.title = about[each.label];
   }
 
   makeAsk() {
@@ -248,47 +269,49 @@ class LadderExplorer extends PixelExplorer {
     const number = (n, text) => [element("span", { class: "iw-step" }, n), text];
     const brush = element("label", { class: "iw-field" }, "Size", this.size);
     const paint = column(
-      [div("iw-named", ...number(1, "Paint a hole"))],
+      [div("iw-named", ...number(1, "Paint a hole")), div("iw-back", this.undo, this.clear)],
       this.editor.canvas,
       div("iw-row", this.tool.row, brush),
-      div("iw-row", this.undo, this.clear),
+      div("iw-row", element("span", { class: "iw-hint" }, "or:"), ...this.presets),
     );
     const ask = column(
       [div("iw-named", ...number(2, "Click a pixel")), this.showing],
       this.asked.canvas,
-      div("iw-row iw-presets", element("span", { class: "iw-hint" }, "or take a hole:"), ...this.presets),
+      div("iw-hint", "Arrow keys walk, Shift by eight; Home: the deepest pixel."),
     );
     const about = div(
       "iw-hint iw-about",
-      "The number is the mean absolute error in the hole: how far a missing colour is " +
-        "off on average; 0 is perfect, 1 is black for white. ★ marks the smallest. " +
+      "The number: mean absolute error in the hole, 0 is perfect, 1 is black for white. " +
         "Click a fill to see it large.",
     );
-    const fills = div(
-      "iw-col iw-fills-of",
-      div("iw-cap", "The same hole, filled without learning"),
+    const untrained = column(
+      "The same hole, filled without learning",
       div("iw-tiles", ...buttons([this.original, ...this.untrained])),
-      div("iw-cap", "… and by each rung of the ladder"),
-      div("iw-tiles", ...buttons(this.trained), about),
     );
+    const trained = column(
+      "… and by each rung: a trained network",
+      div("iw-tiles", ...buttons(this.trained)),
+      about,
+    );
+    trained.classList.add("iw-trained");
     const keys = div(
       "iw-keys",
       key("asked", "asked pixel"),
       key("glass", "hole"),
       key("dot", "known, read"),
       key("cross", "unknown"),
-      key("start", "where it would read unmoved"),
+      key("start", "unmoved"),
       key("square", "copied from"),
     );
+    const quote = element("h3", {}, "“What did you look at here?”");
+    const question = div("iw-question", div("iw-quote", quote, this.question), keys);
     this.body.append(
       this.photos.row,
-      div("iw-ladder-top", paint, ask, fills),
+      div("iw-ladder-top", paint, ask, untrained, trained),
       element(
         "section",
         { class: "iw-asking", "aria-label": "Five answers" },
-        div("iw-cap", div("iw-named", "“What did you look at here?”"), this.question),
-        div("iw-answers", ...this.cards.map(({ box }) => box)),
-        keys,
+        div("iw-answers", question, ...this.cards.map(({ box }) => box)),
       ),
     );
   }
@@ -303,6 +326,11 @@ class LadderExplorer extends PixelExplorer {
   showAll() {
     const { shown, model, width, height } = this;
     this.photo = this.given(model.get("image_bytes"), width, height);
+    if (this.seenTurn !== shown.turn) {
+      this.seenTurn = shown.turn;
+      this.seenBytes = hiddenBytes(model.get("image_bytes"), this.hole);
+      this.seen = rgbCanvas(this.seenBytes, width, height);
+    }
     this.photos.show(shown.photo);
     if (this.editor.picture !== this.photo) this.editor.setPicture(this.photo);
     if (!this.editor.brushed) this.setBrush(BRUSH_FIRST);
@@ -339,12 +367,12 @@ class LadderExplorer extends PixelExplorer {
   }
 
   showAsked() {
-    const { shown, width, height, hole, photo } = this;
+    const { shown, width, height, hole, seen } = this;
     const { row, column: across, stage, share } = shown;
     const tile = [this.original, ...this.fills].find(({ label }) => label === this.chosen);
     const fill = tile?.turn === shown.turn ? tile.picture : null;
     const paint = (pen) => {
-      drawWhole(pen, fill ?? photo);
+      drawWhole(pen, fill ?? seen);
       if (fill) drawRim(pen, hole, width, height);
       else drawHole(pen, hole, width, height);
     };
@@ -364,7 +392,7 @@ class LadderExplorer extends PixelExplorer {
 
   place() {
     const { row, column: across, missing_here: missing, away } = this.shown;
-    const far = away === null ? "" : `, ${away.toFixed(0)} px from the nearest known pixel`;
+    const far = away === null ? "" : `, ${away.toFixed(0)} px from what is known`;
     return `row ${row}, column ${across}: ${missing ? `missing${far}` : "known"}`;
   }
 
@@ -459,11 +487,27 @@ class LadderExplorer extends PixelExplorer {
       filter: (pen, facts, unit) => this.paintFilters(pen, facts, unit),
       sampling: (pen, facts, unit) => this.paintReads(pen, facts, unit),
     };
+    const whole = () => ({ top: 0, left: 0, side: this.width });
+    this.regions = {
+      partial: ({ window: [top, left, tall] }) => ({
+        top: top - MARGIN,
+        left: left - MARGIN,
+        side: tall + 2 * MARGIN,
+      }),
+      gated: whole,
+      attention: whole,
+      sampling: ({ half }) => ({
+        top: this.shown.row - half,
+        left: this.shown.column - half,
+        side: 2 * half + 1,
+      }),
+    };
   }
 
   /** The window pixel by pixel: a dot is known, a cross is not. */
-  paintWindow(pen, { taps, window: [top, left, tall] }, unit) {
-    const part = new Part(this, pen, [top - MARGIN, left - MARGIN], tall + 2 * MARGIN);
+  paintWindow(pen, facts, unit) {
+    const { taps, window: [top, left, tall] } = facts;
+    const part = new Part(this, pen, this.regions.partial(facts));
     part.drawGround();
     const count = Math.round(Math.sqrt(taps.length));
     const step = tall / count;
@@ -487,7 +531,7 @@ class LadderExplorer extends PixelExplorer {
   /** Lit where it copies from; frames and shares at the best sources. */
   paintSources(pen, { top, patch, grid }, unit) {
     const { width, height, model } = this;
-    drawWhole(pen, this.dimmed(model.get("image_bytes"), width, height));
+    drawWhole(pen, this.dimmed(this.seenBytes, width, height));
     drawHole(pen, this.hole, width, height);
     if (!patch) return;
     const shares = floatsOf(model.get("attention_bytes"));
@@ -502,11 +546,11 @@ class LadderExplorer extends PixelExplorer {
     const ink = `rgb(${TEAL})`;
     for (const { box } of [...top].reverse()) drawFrame(pen, box, [height, width], ink);
     drawFrame(pen, patch, [height, width]);
-    this.writeShares(pen, top.slice(0, SOURCES), scale, unit);
+    this.writeShares(pen, top.slice(0, SOURCES), scale * (patch[0] + patch[2] / 2), scale, unit);
   }
 
   /** The shares beside the best sources, where they do not cover each other. */
-  writeShares(pen, sources, scale, unit) {
+  writeShares(pen, sources, asked, scale, unit) {
     pen.font = `700 ${11.5 * unit}px system-ui, sans-serif`;
     pen.textBaseline = "middle";
     pen.textAlign = "center";
@@ -515,7 +559,10 @@ class LadderExplorer extends PixelExplorer {
       const [y, x, tall, wide] = box.map((value) => value * scale);
       const half = 17 * unit;
       const across = clip(x + wide / 2, half, pen.canvas.width - half);
-      const above = y > 18 * unit ? y - 9 * unit : y + tall + 9 * unit;
+      const sides = [y - 9 * unit, y + tall + 9 * unit]; // away from the asked patch
+      const inside = sides.filter((at) => at > 8 * unit && at < pen.canvas.height - 8 * unit);
+      inside.sort((a, b) => Math.abs(b - asked) - Math.abs(a - asked));
+      const [above] = inside;
       const free = placed.every(([a, b]) => Math.abs(a - across) > 2 * half || Math.abs(b - above) > 13 * unit);
       if (!free || share < 0.01) continue;
       placed.push([across, above]);
@@ -557,6 +604,9 @@ class LadderExplorer extends PixelExplorer {
       paintedCanvas(count, count, (i) => signedColour(filter[i] / limit)),
       x, y, side, side,
     );
+    pen.lineWidth = unit;
+    pen.strokeStyle = "rgba(128, 128, 128, 0.6)";
+    pen.strokeRect(x, y, side, side);
     const cell = side / count;
     pen.lineWidth = 1.1 * unit;
     pen.strokeStyle = "rgba(10, 12, 20, 0.6)";
@@ -571,10 +621,10 @@ class LadderExplorer extends PixelExplorer {
   }
 
   /** Where the reads lie, and from where they moved. */
-  paintReads(pen, { reads, unmoved, half }, unit) {
+  paintReads(pen, facts, unit) {
+    const { reads, unmoved } = facts;
     const { row, column: across } = this.shown;
-    const side = 2 * half + 1;
-    const part = new Part(this, pen, [row - half, across - half], side);
+    const part = new Part(this, pen, this.regions.sampling(facts));
     part.drawGround();
     const radius = clip(0.42 * part.scale, 1.8 * unit, 5 * unit);
     const moved = reads.map(([y, x], k) => [part.at(...unmoved[k]), part.at(y, x)]);
@@ -595,10 +645,10 @@ class LadderExplorer extends PixelExplorer {
 
   makeExtras() {
     const text = (words) => element("span", {}, words);
-    const ramp = (colours, low, high) => {
+    const ramp = (colours, low, high, middle = "") => {
       const bar = div("iw-ramp");
       bar.style.background = `linear-gradient(90deg, ${colours})`;
-      return [bar, div("iw-ticks", text(low), text(high))];
+      return [bar, div("iw-ticks", text(low), text(middle), text(high))];
     };
     this.extra = {
       partial: ({ levels }) => [
@@ -619,6 +669,7 @@ class LadderExplorer extends PixelExplorer {
           `rgb(${MINUS}), rgb(${NEUTRAL}), rgb(${PLUS})`,
           `−${limit.toFixed(2)}`,
           `+${limit.toFixed(2)}`,
+          "╱ missing",
         ),
       sampling: ({ before, known, count }) => [
         div("iw-stack", this.stacked(known / count)),
