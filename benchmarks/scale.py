@@ -63,7 +63,7 @@ class Way:
     """One network trained by one means."""
 
     def __init__(self, plan: Plan, tf32: bool) -> None:
-        self.plan, self.tf32, self.used = plan, tf32, 0.0
+        self.plan, self.tf32 = plan, tf32
         accelerator = scale.accelerator_for(plan)
         self.network = accelerator.prepare(scale.built(plan, accelerator))
         self.adam = torch.optim.Adam(self.network.parameters(), lr=plan.rate)
@@ -80,8 +80,6 @@ class Way:
         schedule = torch.optim.lr_scheduler.LambdaLR(self.adam, lambda _: 1.0)
         steps = max(1, pictures // len(self.batch[0]))
         on_gpu = accelerator.device.type == "cuda"
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
         clock = time.perf_counter if on_gpu else time.process_time
         begin = clock()
         for _ in range(steps):
@@ -90,7 +88,6 @@ class Way:
             )
         if on_gpu:
             torch.cuda.synchronize()
-            self.used = torch.cuda.max_memory_allocated() / 2**20
         return steps * len(self.batch[0]) / (clock() - begin)
 
 
@@ -121,20 +118,15 @@ def means(steps: int, size: int) -> dict[str, Any]:
         for name in names[k % len(names) :] + names[: k % len(names)]:
             rates[name].append(ways[name].run(steps * PLAN.batch))
     first = rates[next(iter(rates))]
-    print(f"\n{'':32}{'pictures/s':>12}{'ratio':>8}{'from':>8}{'to':>8}{'MiB':>8}")
+    print(f"\n{'':32}{'pictures/s':>12}{'ratio':>8}{'from':>8}{'to':>8}")
     found = {}
     for name, each in rates.items():
         ratios = [a / b for a, b in zip(each, first, strict=True)]
         row = [statistics.median(each), statistics.median(ratios)]
         row += [min(ratios), max(ratios)]
-        print(
-            f"{name:32}{row[0]:12.1f}" + "".join(f"{v:8.2f}" for v in row[1:]), end=""
-        )
-        print(f"{ways[name].used:8.0f}" if ways[name].used else "")
+        print(f"{name:32}{row[0]:12.1f}" + "".join(f"{v:8.2f}" for v in row[1:]))
         keys = ("pictures_a_second", "ratio", "least", "most")
         found[name] = {k: round(v, 3) for k, v in zip(keys, row, strict=True)}
-        if ways[name].used:
-            found[name]["mib"] = round(ways[name].used)
     return found
 
 

@@ -53,9 +53,11 @@ def pictures(source: str) -> Pictures:
 
     Nothing is downloaded. Raises ``DatasetError`` where there is no such data.
     """
-    kind, _, place = source.partition(":")
-    if not place:
+    if source in ("train", "validation"):
         return photos.collection(source).pictures
+    kind, _, place = source.partition(":")
+    if not place and kind in ("folder", "places365", "celeba"):
+        raise DatasetError(f"{source!r} names no folder: write {kind}:PATH")
     root = Path(place).expanduser()
     try:
         if kind == "folder":
@@ -241,5 +243,5 @@ class _Folder(tv.ImageFolder):
 
 
 def _pixels(picture: Image.Image) -> Tensor:
-    """uint8 ``(3, H, W)``, upright, as :func:`photos.decode` would have it."""
+    """uint8 ``(3, H, W)``, upright. Alpha is dropped: torchvision opens pictures so."""
     return pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))

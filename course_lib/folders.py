@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from course_lib import large, photos, pictures, session, zoo
@@ -20,6 +20,7 @@ from course_lib.tensors import ContractError
 
 HOLE = ".hole.png"
 NETWORK = "nearest_unet"
+MARK = ("course_lib", "filled")  # a text in each PNG that was made here
 MAX_SHAPE_GAP = 0.01  # by which the shapes of a photo and its hole may differ
 
 
@@ -63,14 +64,15 @@ def fill_folder(
     were read, upright, alpha laid over white. Originals are never written to. A
     photo that is there and newer than its two files is not filled again, so an
     interrupted call goes on. What cannot be read or filled is skipped and named with
-    its reason. Raises ``FolderError`` if the folder holds no such pair, or ``into`` is
-    the folder itself.
+    its reason. Raises ``FolderError`` if the folder holds no such pair, ``into`` is
+    the folder itself, or holds a picture of that name that was not made here.
     """
     folder = Path(folder).expanduser()
     into = Path(into).expanduser() if into else folder / "filled"
     pairs = _pairs(folder)
     if into.resolve() == folder.resolve():
         raise FolderError("into is the folder itself: originals are not written to")
+    _refuse_strangers([into / f"{photo.stem}.png" for photo, _ in pairs])
     fill = zoo.load(network, device) if isinstance(network, str) else network
     into.mkdir(parents=True, exist_ok=True)
     report = Filled(into)
@@ -87,8 +89,8 @@ def fill_folder(
             )
             _write(made, target)
             report.done.append(photo.name)
-        except (photos.PhotoError, FolderError, ContractError, OSError) as error:
-            report.failed[photo.name] = str(error)
+        except _SKIPPED as error:
+            report.failed[photo.name] = str(error) or type(error).__name__
     return report
 
 
@@ -121,7 +123,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--tile", type=int, default=large.TILE, help="pixels a side")
     given = parser.parse_args(arguments)
     try:
-        options = {"into": given.into, "tile": given.tile}
+        overlap = min(large.OVERLAP, given.tile // 4)
+        options = {"into": given.into, "tile": given.tile, "overlap": overlap}
         device = session.best_device()
         report = fill_folder(given.folder, given.network, device=device, **options)
     except FolderError as error:
@@ -135,6 +138,34 @@ _HELP = (
     "Fills every NAME.jpg that has a NAME.hole.png beside it, white where something is "
     "missing, and writes NAME.png into another folder."
 )
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_SKIPPED = (  # one file; the rest of the folder goes on
+    photos.PhotoError,
+    FolderError,
+    ContractError,
+    OSError,
+    Image.DecompressionBombError,
+    RuntimeError,  # such as a device without memory for it
+    MemoryError,
+)
+
+
+def _refuse_strangers(targets: list[Path]) -> None:
+    for target in targets:
+        if target.exists() and not _made_here(target):
+            raise FolderError(
+                f"{target.name} in {target.parent.name} was not made by this call: "
+                "choose another folder, nothing of yours is written over"
+            )
+
+
+def _made_here(path: Path) -> bool:
+    try:
+        with Image.open(path) as opened:
+            return bool(opened.info.get(MARK[0]) == MARK[1])
+    except _UNREADABLE:
+        return False
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -166,7 +197,7 @@ def _missing(path: Path) -> Image.Image:
             alpha = upright.convert("RGBA").getchannel("A")
             layer = int(np.asarray(alpha).min()) < 255
             return alpha if layer else upright.convert("L")
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise FolderError(f"{path.name} cannot be read: {error}") from error
 
 
@@ -188,5 +219,7 @@ def _is_newer(target: Path, sources: tuple[Path, ...]) -> bool:
 def _write(image: Tensor, target: Path) -> None:
     """Beside the place, then moved there: half a file never looks like a whole one."""
     draft = target.with_suffix(".partial")
-    Image.fromarray(pictures.to_pixels(image)).save(draft, format="PNG")
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(*MARK)
+    Image.fromarray(pictures.to_pixels(image)).save(draft, format="PNG", pnginfo=mark)
     os.replace(draft, target)

@@ -91,6 +91,10 @@ def test_the_bundled_photos_are_a_source_too():
     [
         ("folder:nowhere", "nowhere is no folder"),
         ("imagenet:x", "choose train, validation, folder:PATH"),
+        ("imagenet", "choose train, validation, folder:PATH"),
+        ("evaluation", "choose train, validation, folder:PATH"),
+        ("folder:", "'folder:' names no folder: write folder:PATH"),
+        ("celeba", "'celeba' names no folder: write celeba:PATH"),
     ],
 )
 def test_a_source_that_is_not_there_is_named(source: str, says: str):

@@ -173,10 +173,50 @@ def test_folders_that_cannot_be_filled_say_what_is_needed(folder: Path):
         fill_folder(folder, bright)
 
 
+def test_a_picture_that_was_not_made_here_is_never_written_over(folder: Path):
+    own = folder / "own"
+    own.mkdir()
+    photo(own / "beach.png", 10, 10)
+    for later in (10, -10):  # newer and older than the photo
+        moment = (folder / "beach.png").stat().st_mtime + later
+        os.utime(own / "beach.png", (moment, moment))
+        before = contents(own)
+        with pytest.raises(FolderError, match=r"beach.png in own was not made by"):
+            fill_folder(folder, bright, into=own)
+        assert contents(own) == before
+    (own / "beach.png").write_bytes(b"no picture")
+    with pytest.raises(FolderError, match="was not made by"):
+        fill_folder(folder, bright, into=own)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), MemoryError()])
+def test_one_photo_that_is_too_much_does_not_stop_the_folder(folder: Path, error):
+    photo(folder / "wood.jpg", 60, 30)
+    hole(folder / "wood.hole.png", 60, 30)
+
+    def weak(image: Tensor, missing: Tensor) -> Tensor:
+        if image.shape[-1] > 40:
+            raise error
+        return bright(image, missing)
+
+    report = fill_folder(folder, weak)
+    assert report.done == ["beach.png"]
+    assert report.failed == {"wood.jpg": str(error) or "MemoryError"}
+
+
+def test_a_hole_of_too_many_pixels_is_named(folder: Path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # a bomb is twice as many
+    with pytest.raises(FolderError, match=r"beach.hole.png cannot be read"):
+        read_hole(folder / "beach.hole.png", (30, 40))
+
+
 def test_the_command_prints_what_became_of_the_photos(folder: Path, capsys):
     options = [str(folder), "--into", str(folder / "made"), "--network", "plain_unet"]
     assert folders.main(options) == 0
     assert "1 filled, 0 were already, 0 failed" in capsys.readouterr().out
+    small = [str(folder), "--into", str(folder / "small"), "--tile", "32"]
+    assert folders.main([*small, "--network", "plain_unet"]) == 0
+    capsys.readouterr()
     (folder / "odd.jpg").write_bytes(b"")
     hole(folder / "odd.hole.png")
     assert folders.main(options) == 1

@@ -2,30 +2,26 @@
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib import large, scale, training
+from course_lib import datasets, large, scale, training
 from course_lib.scale import Plan
+from course_lib.tensors import ContractError
 from course_lib.training import TrainingError
 
 ROOT = Path(__file__).parents[1]
 TINY = Plan(
     data="validation", norm="group", size=32, batch=2, steps=4, precision="no", cpu=True
 )
-forks = pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="needs fork"
-)
-linux = pytest.mark.skipif(sys.platform != "linux", reason="gloo on the loopback lo")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="signals, gloo on lo")
 
 
 def train(out: Path, **changes: object) -> training.History:
@@ -78,22 +74,32 @@ def test_batch_norm_sees_the_parts(tmp_path: Path):
     assert apart.abs().max() > 1e-3
 
 
-@forks
+_KILLED = """
+import json, os, signal, sys
+from course_lib import scale
+
+real, calls = scale.step, []
+
+def step(*given):
+    calls.append(1)
+    if len(calls) == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*given)
+
+scale.step = step
+scale.train(scale.Plan(**json.loads(sys.argv[2])), sys.argv[1], watch=False)
+"""
+
+
+@linux
 def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path):
-    plan = {"steps": 60, "every": 3, "workers": 1, "accumulate": 2, "batch": 1}
+    plan = {"steps": 14, "every": 3, "workers": 1, "accumulate": 2, "batch": 1}
     whole = train(tmp_path / "whole", **plan | {"workers": 0})
-    fork = multiprocessing.get_context("fork")
-    child = fork.Process(target=train, args=(tmp_path / "cut",), kwargs=plan)
-    child.start()
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "cut" / "checkpoint.pt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    given = json.dumps(dataclasses.asdict(dataclasses.replace(TINY, **plan)))
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "cut"), given]
+    alone(command, 240, ends=-signal.SIGKILL, threads=torch.get_num_threads())
     done = torch.load(tmp_path / "cut" / "checkpoint.pt")["history"]["steps"]
-    assert 0 < done < 60
+    assert done == 6
     assert train(tmp_path / "cut", **plan).losses == whole.losses
     ours, theirs = (
         torch.load(tmp_path / name / "checkpoint.pt")["state"]["network"]
@@ -107,6 +113,40 @@ def test_another_plan_is_not_mixed_into_a_training(tmp_path: Path):
     with pytest.raises(TrainingError, match=r"another size, rate: go on"):
         train(tmp_path, steps=1, size=64, rate=1e-3)
     assert train(tmp_path, steps=1, every=7, channels_last=False).steps == 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_what_the_machine_adds_to_a_plan_is_kept_too(tmp_path: Path):
+    train(tmp_path, steps=1)
+    path = tmp_path / "plan.json"
+    plan = json.loads(path.read_text())
+    assert plan["processes"] == 1
+    path.write_text(json.dumps(plan | {"processes": 2, "precision": "bf16"}))
+    with pytest.raises(TrainingError, match=r"another precision, processes: go on"):
+        train(tmp_path, steps=1)
+
+
+def test_a_training_that_could_not_begin_may_be_corrected(tmp_path: Path):
+    with pytest.raises(datasets.DatasetError, match="no folder"):
+        train(tmp_path / "run", data=f"folder:{tmp_path}/none")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ContractError, match="multiples of 32"):
+        train(tmp_path / "run", size=40)
+    assert train(tmp_path / "run", steps=1).steps == 1
+
+
+def test_the_script_says_in_a_line_what_cannot_be(tmp_path: Path, capsys):
+    out = str(tmp_path / "run")
+    for options, says in (
+        (["--data", f"folder:{tmp_path}/none"], "none is no folder"),
+        (["--norm", "layer"], "choose batch or group"),
+        (["--data", "validation", "--hole", str(tmp_path)], "holds no PNG"),
+        (["--data", "validation", "--size", "40"], "multiples of 32"),
+    ):
+        assert scale.main([out, "--cpu", "--steps", "1", "--batch", "2", *options]) == 2
+        printed = capsys.readouterr().out
+        assert says in printed
+        assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
@@ -130,8 +170,10 @@ def test_every_option_of_the_script_is_a_field_of_the_plan(tmp_path, capsys):
     scale.main([str(tmp_path), *options.split(), "--data", "validation"])
     assert capsys.readouterr().out.startswith("2 steps in ")
     plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan.pop("processes") == 1
+    chosen = training.accelerator("cpu").mixed_precision  # what auto becomes here
     assert Plan(**plan) == dataclasses.replace(
-        TINY, steps=2, precision="auto", channels_last=False
+        TINY, steps=2, precision=chosen, channels_last=False
     )
 
 
@@ -173,9 +215,10 @@ except Exception as error:
 """
 
 
-def alone(command: list[str], seconds: float) -> str:
+def alone(command: list[str], seconds: float, ends: int = 0, threads: int = 1) -> str:
     """What a command prints; none of its processes is left behind."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    own = {"OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": "lo"}
+    environment = os.environ | own
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -191,7 +234,7 @@ def alone(command: list[str], seconds: float) -> str:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    assert process.returncode == 0, printed
+    assert process.returncode == ends, printed
     return printed
 
 

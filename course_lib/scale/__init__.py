@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from course_lib import datasets, layers, session, training, zoo
+from course_lib import datasets, holes, layers, photos, session, training, zoo
 from course_lib.recipes.runs import fill_loss, initialise, warm_cosine
+from course_lib.tensors import ContractError
 
 Batch = tuple[Tensor, Tensor]
 GROUPS = 8  # of channels that are normalised together
+PROCESSES = "processes"  # how plan.json calls their number
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,23 @@ def train(plan: Plan, out: str | Path, *, watch: bool = True) -> training.Histor
     ``out`` it leaves ``plan.json``, ``checkpoint.pt`` and at the end ``losses.json``.
     Losses are means over all processes. A resumed training equals one that was never
     stopped. ``watch``: show progress. Raises ``TrainingError``, for example when
-    ``out`` holds a training with another plan.
+    ``out`` holds a training with another plan or number of processes, and
+    ``DatasetError`` or ``HoleError`` where there is no such data.
     """
     out = Path(out)
     accelerator = accelerator_for(plan)
     _check(plan, accelerator)
-    if accelerator.is_main_process:
-        _remember(plan, out)
+    batches, network = batches_for(plan, accelerator), built(plan, accelerator)
+    if accelerator.is_main_process:  # last: what cannot begin leaves no plan behind
+        _remember(plan, out, accelerator)
     accelerator.wait_for_everyone()
     torch.manual_seed(plan.seed)
-    network = accelerator.prepare(built(plan, accelerator))
+    network = accelerator.prepare(network)
     adam = torch.optim.Adam(network.parameters(), lr=plan.rate)
     optimizer = accelerator.prepare(adam)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         adam, lambda step: warm_cosine(step / plan.steps)
     )
-    batches = batches_for(plan, accelerator)
     history = training.fit(
         functools.partial(step, network, optimizer, schedule, plan, accelerator),
         batches,
@@ -93,7 +97,7 @@ def train(plan: Plan, out: str | Path, *, watch: bool = True) -> training.Histor
         progress=watch,
     )
     if accelerator.is_main_process and not history.interrupted:
-        (out / "losses.json").write_text(json.dumps(history.losses))
+        _write(out / "losses.json", json.dumps(history.losses))
     return history
 
 
@@ -193,7 +197,7 @@ def load(out: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     Raises ``TrainingError`` where there is no training.
     """
     try:
-        plan = Plan(**json.loads((Path(out) / "plan.json").read_text()))
+        plan = Plan(**_fields(json.loads((Path(out) / "plan.json").read_text())))
         stored = torch.load(
             Path(out) / "checkpoint.pt", weights_only=True, map_location="cpu"
         )
@@ -204,8 +208,11 @@ def load(out: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     return network.to(device).eval().requires_grad_(False)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The script: the folder, and an option for each field of the plan."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The script: the folder, and an option for each field of the plan.
+
+    Returns 0, or 2 after a line that says why nothing can be trained.
+    """
     parser = argparse.ArgumentParser("course_lib.scale", description=train.__doc__)
     parser.add_argument("out", help="folder of the training; the same one resumes it")
     for entry in dataclasses.fields(Plan):
@@ -219,9 +226,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{entry.name.replace('_', '-')}", **option)
     given = vars(parser.parse_args(arguments))
     out = given.pop("out")
-    history = train(Plan(**given), out)
+    try:
+        history = train(Plan(**given), out)
+    except _REFUSALS as error:
+        print(error)
+        return 2
     if training.PartialState().is_main_process:
         print(history)
+    return 0
 
 
 def _check(plan: Plan, accelerator: Accelerator) -> None:
@@ -237,10 +249,18 @@ def _check(plan: Plan, accelerator: Accelerator) -> None:
         )
 
 
-def _remember(plan: Plan, out: Path) -> None:
-    """Write the plan; a training goes on with the plan it began with, or not at all."""
-    path, now = out / "plan.json", dataclasses.asdict(plan)
-    if path.exists():
+def _remember(plan: Plan, out: Path, accelerator: Accelerator) -> None:
+    """Write the plan; a training goes on with the plan it began with, or not at all.
+
+    With it goes what the machine adds: the number of processes, on which the batch of a
+    step depends, and the precision that ``auto`` became.
+    """
+    path = out / "plan.json"
+    now = dataclasses.asdict(plan) | {
+        "precision": accelerator.mixed_precision,
+        PROCESSES: accelerator.num_processes,
+    }
+    if path.exists() and (out / "checkpoint.pt").exists():
         before = json.loads(path.read_text())
         changed = [k for k in now if now[k] != before.get(k) and k not in _MAY_CHANGE]
         if changed:
@@ -249,7 +269,25 @@ def _remember(plan: Plan, out: Path) -> None:
                 "with the same plan, or choose another folder"
             )
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(now, indent=1) + "\n")
+    _write(path, json.dumps(now, indent=1) + "\n")
 
 
+def _fields(stored: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in stored.items() if name != PROCESSES}
+
+
+def _write(path: Path, text: str) -> None:
+    """Beside the place, then moved there: a kill leaves no half of a file."""
+    draft = path.with_suffix(".partial")
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
+_REFUSALS = (
+    training.TrainingError,
+    datasets.DatasetError,
+    photos.PhotoError,
+    holes.HoleError,
+    ContractError,
+)
 _MAY_CHANGE = ("workers", "every", "cpu", "compile", "channels_last")

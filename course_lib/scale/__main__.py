@@ -1,5 +1,7 @@
 """``python -m course_lib.scale OUT``; Accelerate launches it too; lesson 11."""
 
+import sys
+
 from course_lib.scale import main
 
-main()
+sys.exit(main())
