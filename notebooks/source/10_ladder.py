@@ -1,0 +1,631 @@
+# %% [markdown]
+# # The ladder: what is each idea worth?
+#
+# ![One photo with a hole, filled without learning by a smooth membrane, and by six networks of equal size, each with another idea](../assets/figures/10_ladder.png)
+#
+# By the end you will have one table for every idea of this course, and know which of its
+# differences to believe.
+
+# %% [markdown]
+# | | |
+# |---|---|
+# | **Goals** | tell a difference from the luck of a seed<br>read what each idea buys: where, and how much<br>weigh quality against weights, time and memory<br>see five mechanisms answer the same question about the same pixel |
+# | **Minutes** | read 26 · run 2 · practise 65 |
+# | **Before you start** | lessons 03 to 09 |
+# | **Cost** | ci 60 s · laptop 80 s · gpu not measured |
+
+# %%
+import math
+
+import torch
+
+import course_lib as cl
+
+run = cl.start("10")
+
+# %% [markdown]
+# ## The problem
+#
+# Every lesson so far compared its idea with the one before. Papers do the same: each new
+# layer beats the last, trained by its authors, for as long as they liked, with the size they
+# liked. Nobody has published all of these ideas under **one** budget. Here are two rows.
+# Both networks are *the same* plain U-Net; only the seed of the training differs.
+
+# %%
+ladder = cl.studies.load("ladder")
+for metric in ("hole_l1", "hole_psnr"):
+    each = ladder.mean("plain", metric)
+    print(f"plain, {metric}:", *(f"{value:.4f}" for value in each))
+
+# %%
+first, *_, last = ladder.mean("plain").sort().values.tolist()
+luck = last / first - 1
+print(f"the luckiest seed has {luck:.1%} less error than the unluckiest")
+cl.claim("luck alone is worth something", luck > 0)
+
+# %% [markdown]
+# A paper that showed the better of them against the worse could report progress. So which
+# of the differences between *ideas* are real?
+#
+# ## By hand
+#
+# Two methods, three seeds, errors in thousandths: A has 98, 92, 95; B has 95, 90, 92. The
+# means are 95 and 92.3. Each spreads over five or six, twice their difference. Is B better?
+
+# %%
+a, b = [98, 92, 95], [95, 90, 92]
+pairs = [x - y for x, y in zip(a, b, strict=True)]
+print("spread of A", max(a) - min(a), "of B", max(b) - min(b), "differences", pairs)
+cl.claim("B is ahead on every seed", min(pairs) > 0)
+all_alike = 2 * math.comb(3, 3) / 2**3
+print(f"three fair coins fall alike in {all_alike:.0%} of all cases")
+
+# %% [markdown]
+# With the same seed both saw the same photos and holes in the same order. What made a seed
+# unlucky for one often did so for the other: *paired* differences, 3, 2 and 3, are all of
+# one sign. That is still not proof: three coins fall alike in one case of four. Three
+# seeds can make us doubt a difference; to be sure takes more.
+#
+# ## Naive code
+
+
+# %%
+def compare_naive(ours, other):
+    """Two lists of errors, seed by seed -> mean gain, its spread, seeds won."""
+    gains, won = [], 0
+    for mine, theirs in zip(ours, other, strict=True):
+        gains.append(1 - mine / theirs)
+        won += mine < theirs
+    mean = sum(gains) / len(gains)
+    spread = (sum((g - mean) ** 2 for g in gains) / (len(gains) - 1)) ** 0.5
+    return mean, spread, won
+
+
+# %% [markdown]
+# ## Without loops
+
+
+# %%
+def compare(ours, other):
+    """The same for tensors ``(seeds,)``."""
+    gain = 1 - ours / other
+    return gain.mean().item(), gain.std().item(), int((gain > 0).sum())
+
+
+# %%
+ours, other = (ladder.mean(form).double() for form in ("partial", "plain"))
+by_loops = torch.tensor(compare_naive(ours.tolist(), other.tolist()))
+same = torch.allclose(by_loops, torch.tensor(compare(ours, other)))
+cl.claim("loops = without loops", same)
+same = torch.allclose(1 - ours / other, ladder.ahead("partial", of="plain").double())
+cl.claim("and the study's own gains", same)
+
+# %% [markdown]
+# ## The rules
+#
+# Eight networks, the *rungs*. All have 272,000 weights within 2 %, so those with gates,
+# heads or filters are narrower. All are trained from three seeds on the same crops of
+# 161 photos, with the same holes in the same order: 800 steps of eight crops of 64 px, then
+# 100 of 128 px, Adam with one schedule, one loss (L1). Tested on 20 other photos, each under
+# twelve holes of 128 px, from under 10 % to 60 %, half of them at the border.
+#
+# - *plain*: lesson 03's U-Net, not told where the hole is
+# - *+ hole channel*: told
+# - *partial*: lesson 04
+# - *gated*: lesson 05; *+ attention*: lesson 06's, beside the decoder at a quarter of the
+#   side
+# - *mask-aware*: lesson 07's cascade
+# - *deformable*: lesson 08's *recommended*; *+ mined holes*: half of its holes are lesson 09's
+#
+# And those that learn nothing: the mean colour, *harmonic*, *biharmonic*, *nearest*,
+# OpenCV's two. Before you look: which order do you expect?
+
+# %%
+trained = [form for form in ladder.forms if ladder.of(form)[0]["parameters"]]
+sizes = torch.tensor([ladder.of(form)[0]["parameters"] for form in trained])
+cl.claim("all within 2 % of the same size", sizes.max() < 1.02 * sizes.min())
+cl.claim("three seeds each", all(len(ladder.of(form)) == 3 for form in trained))
+print(ladder)
+
+# %% [markdown]
+# Hole L1 is the mean absolute error in the hole; less is better. Those without weights have no
+# seeds either: one number. Did you expect *harmonic*, lesson 00's membrane, at the top?
+#
+# ## Which differences are real?
+#
+# Each rung against the one it builds on, seed by seed:
+
+# %%
+steps = [("+ hole channel", "plain"), ("partial", "+ hole channel")]
+steps += [("gated", "+ hole channel"), ("+ attention", "gated")]
+steps += [("mask-aware", "+ hole channel"), ("deformable", "partial")]
+steps += [("+ mined holes", "deformable")]
+gain = {}
+for form, below in steps:
+    gain[form] = ladder.ahead(form, of=below)
+    each = " ".join(f"{100 * value:+5.1f} %" for value in gain[form])
+    mean, spread, won = compare(ladder.mean(form), ladder.mean(below))
+    print(f"{form:14} over {below:14} {each}   mean {mean:+.1%} +- {spread:.1%}")
+
+# %%
+sure = {form for form, each in gain.items() if (each > 0).all()}
+lost = {form for form, each in gain.items() if (each < 0).all()}
+cl.claim("ahead on every seed", sure == {"+ hole channel", "partial", "deformable"})
+cl.claim("behind on every seed", lost == {"+ attention", "mask-aware"})
+large = min(gain["+ hole channel"].min(), gain["deformable"].min())
+cl.claim("told, and begun with known pixels: over 8 % on each seed", large > 0.08)
+
+# %% [markdown]
+# We call a step sure if it is ahead on every seed; even then three seeds leave room for
+# luck. At this size and budget two ideas pay much: to be *told* what is missing, and to
+# *begin with known pixels*. Partial convolution adds 1 to 3 %, gates nothing that we can see.
+# Attention and a filter for each window are *behind* what they build on: they cost weights
+# and need learning, and 900 steps are few. Mined holes, lesson 09's question asked again,
+# are behind on two seeds of three.
+#
+# ## Where?
+#
+# One number hides where a rung is good. The same errors by how much of the photo is missing:
+
+# %%
+rows = {
+    form: {
+        metric: ladder.scores(form, metric).mean(0) for metric in cl.evaluation.METRICS
+    }
+    for form in ladder.forms
+}
+table = cl.evaluation.Table(rows)
+print(table.by_bucket("hole_l1"))
+
+# %%
+names, l1 = list(rows), torch.stack([each["hole_l1"] for each in rows.values()])
+for border, where in enumerate(("inside", "at the border")):
+    best = [names[k] for k in l1[:, :, border].argmin(0)]
+    print(f"{where:14}:", ", ".join(best))
+
+# %% [markdown]
+# The first line names the best in holes that do not touch the photo's border, the second in
+# holes that do. In small holes the smooth fills of lesson 00 win; *biharmonic*, which goes
+# on with slopes, is best in the smallest and worst of them in the largest. *Deformable* is
+# ahead where a hole is large. L1 likes what is smooth. Do the other scores agree?
+
+# %%
+print(table)
+
+
+# %%
+def least(metric, forms=trained):
+    return min(table.mean(form, metric) for form in forms)
+
+
+cl.claim(
+    "L1: harmonic ahead of every rung",
+    table.mean("harmonic", "hole_l1") < least("hole_l1"),
+)
+big = {form: rows[form]["hole_l1"][5].mean() for form in ("harmonic", "deformable")}
+cl.claim("but in the largest holes deformable", big["deformable"] < big["harmonic"])
+ahead = least("vgg") < table.mean("harmonic", "vgg")
+cl.claim("VGG distance: one rung at least is ahead of harmonic", ahead)
+
+# %% [markdown]
+# ## The long ladder
+#
+# Is the order a property of the ideas, or of the budget? The course ships networks of four
+# times the size, 1.08 million weights within 1 %, trained 13 times as long: 8,000 steps of
+# sixteen crops, 4,000 of eight. One seed each, so a difference of a percent may be luck.
+
+# %%
+long = {
+    "plain": "plain_unet_blind",
+    "+ hole channel": "plain_unet",
+    "partial": "partial_unet",
+    "gated": "gated_unet",
+    "mask-aware": "cascade",
+    "nearest": "nearest_unet",
+}
+cards = {form: cl.zoo.card(name) for form, name in long.items()}
+sizes = torch.tensor([card["parameters"] for card in cards.values()])
+cl.claim("the same size within 1 %", sizes.max() < 1.01 * sizes.min())
+same = {str(card["steps"]) for card in cards.values()}
+cl.claim("and the same steps", len(same) == 1)
+
+# %%
+after = {
+    form: {m: torch.tensor(card["scores"][m]) for m in cl.evaluation.METRICS}
+    for form, card in cards.items()
+}
+after["harmonic"] = rows["harmonic"]
+print(cl.evaluation.Table(after))
+
+# %%
+error = {form: scores["hole_l1"].mean() for form, scores in after.items()}
+for form in long:
+    short = "deformable" if form == "nearest" else form
+    before = ladder.mean(short).mean()
+    print(f"{form:14} {before:.4f} -> {error[form]:.4f}", end=", ")
+    print(f"{1 - error[form] / before:.0%} less")
+worse = [form for form in long if error[form] > error["harmonic"]]
+print("still behind harmonic in L1:", ", ".join(worse))
+order = sorted(long, key=lambda form: error[form])
+cl.claim("nearest first, mask-aware second", order[:2] == ["nearest", "mask-aware"])
+
+# %% [markdown]
+# (*Nearest* stands where *deformable* stood: lesson 08's hard form. Learned reads were not
+# trained for so long.) With time the rungs close up, and pass *harmonic*, in all but PSNR,
+# where it is level with the best. *Mask-aware*, behind most on the short ladder, is now
+# second. **An order of methods is an order under a budget**; a table that does not say which
+# says little.
+#
+# ## What does it cost?
+#
+# Equal weights are not equal work. For a step of training (eight crops of 64 px), for one
+# photo of 128 px, on one thread of a processor, and what a step keeps in memory for the way
+# back:
+
+# %%
+costs = cl.studies.load("ladder_costs").every
+print(f"{'':15} step ms   fill ms   memory MB")
+for form in trained:
+    cost = costs[f"{form} 0"]
+    row = (cost["step_ms"], cost["fill_ms"], cost["kept_mb"])
+    print(f"{form:15}" + "".join(f"{value:8.1f}  " for value in row))
+
+# %%
+milliseconds = {form: costs[f"{form} 0"]["step_ms"] for form in trained}
+dearest = milliseconds["deformable"] / milliseconds["partial"]
+cl.claim("learned reads: over four times partial's time", dearest > 4)
+
+# %% [markdown]
+# So another question is as fair: what is each worth in **equal time**? All rungs once more,
+# each for as long as *gated* takes, with two seeds; the cheap ones get more steps, the dear
+# ones fewer.
+
+# %%
+timed = cl.studies.load("ladder_time")
+for form in timed.forms:
+    steps = [sum(part["steps"] for part in cell["steps"]) for cell in timed.of(form)]
+    each = " ".join(f"{value:.4f}" for value in timed.mean(form))
+    print(f"{form:15} {steps[0]:5} steps: hole L1 {each}")
+
+# %%
+cl.claim("two seeds each", all(len(timed.of(form)) == 2 for form in trained))
+lead = timed.ahead("deformable", of="+ hole channel")
+cl.claim(
+    "deformable, in a fifth of the steps: 3 to 5 % ahead of told",
+    0.03 < lead.min() < lead.max() < 0.05,
+)
+dear = timed.ahead("mask-aware", of="plain")
+cl.claim("mask-aware: now behind even plain", (dear < 0).all())
+
+# %% [markdown]
+# What needs no learning keeps a lead, though less than a third of what it was. What is dear
+# and must be learned falls further behind.
+#
+# ## Look inside: one click, five answers
+#
+# Now the ideas side by side on one photo: the long ladder, lesson 06's network (trained on
+# another budget), lesson 08's small *recommended*, and fills that learn nothing. Click into
+# the hole: what did each mechanism look at, to decide what belongs *there*? Then click near
+# the rim. Which answers change, and which does not know that the hole is there at all?
+
+# %%
+explorer = cl.LadderExplorer(photo="hawamahal").look(60, 64)
+explorer
+
+# %% [markdown]
+# Five answers to one question. Partial convolution counts what is known. A gate scales what
+# the window found. Attention looks for a patch that resembles its first guess, anywhere in
+# the photo. A mask-aware filter is made for this very window. And deformable reads go
+# where something is. All of them are ways to deal with one fact: a window in a hole is not
+# like other windows.
+#
+# ## Train one
+#
+# A cell of the table begins like this. `ci` takes 4 steps of *partial*; `course.py ladder`
+# takes 900 and writes what it measured, cell by cell.
+
+# %%
+torch.manual_seed(run.seed)
+network = cl.zoo.build(ladder.plan("partial")).to(run.device)
+accelerator = cl.training.accelerator(run)
+adam = torch.optim.Adam(network.parameters(), lr=2e-3)
+optimizer = accelerator.prepare(adam)
+
+
+# %%
+def step(batch):
+    """The loss of every rung."""
+    image, hole = batch
+    made = network(image, hole)
+    inside = cl.losses.l1(made, image, hole, "hole", "region")
+    optimizer.zero_grad()
+    accelerator.backward(inside + cl.losses.l1(made, image, hole, "all"))
+    optimizer.step()
+    return {"hole": inside}
+
+
+def batches(draw, crops):
+    """Endless pairs: crops of photos, strokes."""
+    while True:
+        image = crops.crops(run.batch, run.size, draw)
+        yield image, cl.holes.strokes(run.batch, run.size, draw)
+
+
+# %%
+photo = cl.photos.square(cl.photos.load("hawamahal"), 128).to(run.device)
+hole = cl.holes.rectangles(1, 128, run.generator("box")).to(run.device)
+
+
+def now():
+    """What the network in training puts into one hole."""
+    return cl.composite(network(photo, hole), photo, hole)
+
+
+view = cl.TrainingView(now)
+view
+
+# %% tags=["nbval-ignore-output"]
+data = batches(run.generator("training"), cl.photos.collection("train", limit=48))
+options = {"accelerator": accelerator, "watch": view, "state": {"network": network}}
+history = cl.training.fit(step, data, steps=run.steps, **options)
+print(history)
+view.still()
+
+# %% [markdown]
+# ## What we do not know
+#
+# - **The long ladder with three seeds**, and learned reads, mined holes and attention on it.
+# - **Larger.** 64 to 128 px and 161 photos; papers use 256 px and a million. What has to be
+#   learned gains most from data.
+# - **Other losses.** All rungs minimise L1; a critic (lesson 05) changes what looks best.
+# - **The best setting of each.** One rate and one loss for all is fair, and perhaps not to
+#   each.
+# - **A GPU.** `course.py ladder` runs there as well; nobody has yet.
+#
+# ## Exercises
+#
+# ### Exercise 10.1 · The spread before the difference
+#
+# *Warm up · difficulty 1 of 3 · 5 minutes*
+#
+# Two forms can be compared only if one of them, trained twice, agrees with itself.
+#
+# <details><summary>Hint 1</summary>
+#
+# First one number for each seed. Which axes does `nanmean` go over?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `each.std()` divides by one less than their number; with one seed, by 0.
+#
+# </details>
+
+
+# %% tags=["exercise-10.1"]
+def mean_and_spread(scores: torch.Tensor) -> tuple[float, float]:
+    """One form's score, and how much of it was luck: ``(mean, spread)``, two floats.
+
+    ``scores`` (seeds, 6, 2) has a score for each seed and each cell of the table; NaN
+    where there was nothing to score. A seed's score is the mean over all cells that it
+    has, at least one. Returns the mean of the seeds' scores, and their sample standard
+    deviation: the root of (the sum of squared distances from that mean, divided by the
+    number of seeds - 1). With a single seed the spread is 0.
+    """
+    raise NotImplementedError
+
+
+mean_and_spread = cl.check("10.1", mean_and_spread)
+
+# %% [markdown]
+# ### Exercise 10.2 · The same seeds, and a coin
+#
+# *Build · difficulty 2 of 3 · 15 minutes*
+#
+# How small can this chance be with three seeds? Work it out first.
+#
+# <details><summary>Hint 1</summary>
+#
+# A share for each seed, then the mean. Ties are no tosses: n = wins + losses.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Exactly k of n coins fall on heads with probability `math.comb(n, k) / 2**n`. Add up
+# from k = m to n; double it, because the other form could have been the lucky one.
+#
+# </details>
+
+
+# %% tags=["exercise-10.2"]
+def verdict(ours: torch.Tensor, other: torch.Tensor) -> tuple[float, int, float]:
+    """Whether one form is better than another: ``(share, wins, chance)``.
+
+    ``ours`` and ``other`` (seeds,) are errors above 0, smaller is better, with the same
+    seeds in the same order. Returns
+
+    - share, a float: by what part our error is smaller, 1 - ours / other for each seed,
+      then the mean over the seeds; below 0 if ours is larger;
+    - wins, an int: the number of seeds with which ours is smaller;
+    - chance, a float: if each seed had tossed a fair coin for who wins, how probable is
+      a result at least as lopsided, to either side? Seeds with equal errors toss none
+      and are left out. With n seeds left, of which the luckier form won m, that is
+      twice the probability of m or more heads in n tosses, but at most 1.
+    """
+    raise NotImplementedError
+
+
+verdict = cl.check("10.2", verdict)
+
+# %% [markdown]
+# ### Exercise 10.3 · Who wins where
+#
+# *Analyse · difficulty 1 of 3 · 10 minutes*
+#
+# A mean over the table hides that one form may win small holes and another large ones.
+#
+# <details><summary>Hint 1</summary>
+#
+# What does `argmin` do with NaN? Which value could never win?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `torch.where` twice: infinity for NaN before, -1 where `isnan().all(0)` after.
+#
+# </details>
+
+
+# %% tags=["exercise-10.3"]
+def best_where(errors: torch.Tensor) -> torch.Tensor:
+    """Which form is best in each cell of the table.
+
+    ``errors`` (forms, 6, 2), smaller is better, finite or NaN: NaN where a form has no
+    score. Returns (6, 2), of dtype int64: the number, counted from 0, of the form with
+    the smallest error in the cell. Of equal errors the first form wins, one without a
+    score never; -1 where none has a score.
+    """
+    raise NotImplementedError
+
+
+best_where = cl.check("10.3", best_where)
+
+# %% [markdown]
+# ### Exercise 10.4 · Worth a look
+#
+# *Build · difficulty 2 of 3 · 15 minutes*
+#
+# With cost and error there is no winner, only forms that nobody beats.
+#
+# <details><summary>Hint 1</summary>
+#
+# Compare all with all: `cost[:, None] <= cost` has k in rows, i in columns.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Three tables, joined by `&`: at most as dear, at most as wrong, less of one (`|`).
+# Then `any` over k, and not.
+#
+# </details>
+
+
+# %% tags=["exercise-10.4"]
+def front(cost: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """Which forms are worth a look: those that no other form beats.
+
+    ``cost`` and ``error`` are (forms,), finite, smaller is better; ``cost`` may be
+    whole numbers, in any unit. Form k beats form i if it is at most as dear and at most
+    as wrong, and less of at least one. Returns (forms,), of dtype bool: True where no
+    form beats form i. Two forms with equal cost and equal error do not beat each other.
+    """
+    raise NotImplementedError
+
+
+front = cl.check("10.4", front)
+
+# %% [markdown]
+# ### Exercise 10.5 · Other photos
+#
+# *Stretch · difficulty 3 of 3 · 20 minutes*
+#
+# Seeds say how lucky a training was. How lucky were the photos? Draw them again.
+#
+# <details><summary>Hint 1</summary>
+#
+# `ours[:, drawn]` is (seeds, draws, photos). Which axis becomes a mean first, and what
+# is divided after it?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# One table of numbers for both forms and all seeds. Mean over axis 2, one share for
+# each seed and draw, mean over axis 0, then two quantiles.
+#
+# </details>
+
+
+# %% tags=["exercise-10.5"]
+def interval(
+    ours: torch.Tensor, other: torch.Tensor, draws: int, generator: torch.Generator
+) -> tuple[float, float]:
+    """How far a lead hangs on the photos it was measured on: ``(low, high)``, floats.
+
+    ``ours`` and ``other`` (seeds, photos) are errors above 0, with the same seeds and
+    the same photos in the same order. Imagine another evaluation: as many photos, drawn
+    from these, one more than once, another never. Draw d, of ``draws``, is row d of
+    ``torch.randint(photos, (draws, photos), generator=generator)``, called once: both
+    forms and all seeds have the photos of that row. Its share is that of exercise 10.2:
+    the error of a seed is the mean over the drawn photos, 1 - ours / other for each
+    seed, then the mean over the seeds.
+
+    Returns the quantiles 0.025 and 0.975 of the shares, as ``torch.quantile`` has them:
+    95 of 100 imagined evaluations lie between.
+    """
+    raise NotImplementedError
+
+
+interval = cl.check("10.5", interval)
+
+# %% [markdown]
+# ## Self-quiz
+#
+# **1.** Why three seeds, and why their spread before any difference?
+#
+# <details><summary>Answer</summary>
+#
+# Another seed gives other weights and another score. A difference that is no larger
+# than the spread could be luck. Three seeds show a spread, roughly; they prove little: three
+# wins of three have the chance 1/4 with a fair coin.
+#
+# </details>
+#
+# **2.** Why do all forms get the same photos and holes, and why compare seed by seed?
+#
+# <details><summary>Answer</summary>
+#
+# Large holes and rough photos are hard for all. In pairs that difficulty cancels; with
+# other holes for each form it would be taken for the form's merit.
+#
+# </details>
+#
+# **3.** Why do equal parameters and equal time answer different questions?
+#
+# <details><summary>Answer</summary>
+#
+# Equal parameters and steps ask what an idea does with the same means, whatever a step
+# costs. Equal time charges for it: a slow form takes fewer steps. An idea may win the
+# first and lose the second.
+#
+# </details>
+#
+# **4.** A form leads after a short training. What may this not be evidence for?
+#
+# <details><summary>Answer</summary>
+#
+# That it leads after a long one. A form that begins with a good fill has a head start,
+# which others may catch up with: train longer, and look again.
+#
+# </details>
+
+# %% [markdown]
+# ## Summary
+#
+# A difference counts when it is larger than the luck of a seed: compare pairs, seed by
+# seed, and show the spread. Under one short budget, being told the hole and beginning with
+# known pixels paid; what has to be learned did not yet, and a membrane that learned
+# nothing had less error than every rung. With four times the weights and thirteen times the
+# steps the order was another. Equal weights are not equal time. So a table of
+# methods without its budget, its spread and its untrained rivals is an advertisement.
+#
+# Next: from a laptop to many GPUs, and to photos of any size.
+#
+# ## References
+#
+# - M. Lucic, K. Kurach, M. Michalski, S. Gelly, O. Bousquet, [Are GANs Created
+#   Equal?](https://arxiv.org/abs/1711.10337), NeurIPS 2018: budgets decide orders.
+# - J. Pineau and others, [Improving Reproducibility in Machine Learning
+#   Research](https://arxiv.org/abs/2003.12206), JMLR 2021.
+# - In the library: [rungs.py](../course_lib/recipes/rungs.py),
+#   [studies.py](../course_lib/studies.py) and
+#   [ladder_explorer.py](../course_lib/widgets/ladder_explorer.py).
