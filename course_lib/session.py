@@ -182,7 +182,7 @@ LESSONS = {
             "11",
             "at_scale",
             "At scale: any picture, any number of machines",
-            "tiles without a seam, processes that learn as one, exact resume",
+            "feathered tiles, processes that learn as one, exact resume",
             minutes=90,
             seconds=80,
             ci=Budget(steps=40, batch=4, size=32),
