@@ -1579,8 +1579,9 @@ def test_one_click_is_answered_five_times(ladder):
     ladder.act(lambda: keys.press("ArrowLeft"))
     ladder.act(lambda: keys.press("Shift+ArrowDown"))
     assert ask_kernel(page, ASKED) == "54 59"
-    ladder.act(lambda: page.mouse.click(*ladder.at(0.25, 0.5, "answer-gated")))
-    assert ask_kernel(page, ASKED) == "64 32", "the answers' pictures are asked too"
+    ladder.act(lambda: page.mouse.click(*ladder.at(0.254, 0.504, "answer-gated")))
+    row, column = map(int, ask_kernel(page, ASKED).split())
+    assert (row, column) == pytest.approx((64, 32), abs=1), "its picture is asked too"
     ladder.part("ladder-view").focus()
     ladder.act(lambda: keys.press("Home"))
     assert ask_kernel(page, ASKED) == "63 63"

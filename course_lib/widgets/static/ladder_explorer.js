@@ -673,7 +673,7 @@ class LadderExplorer extends PixelExplorer {
         ),
       sampling: ({ before, known, count }) => [
         div("iw-stack", this.stacked(known / count)),
-        div("iw-ticks", text(`${before} known unmoved`), text(`${known} moved`)),
+        div("iw-ticks", text(`unmoved ${before}`), text(`moved ${known}`)),
       ],
     };
   }
