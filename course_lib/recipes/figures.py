@@ -283,12 +283,12 @@ def _every_rung(image: Tensor) -> dict[str, Tensor]:
     made = {"a hole": pictures.hatched(image, hole)}
     made["harmonic"] = fills.harmonic(image, hole)
     for label, name in {
-        "not told": "plain_unet_blind",
-        "told": "plain_unet",
+        "plain": "plain_unet_blind",
+        "+ hole channel": "plain_unet",
         "partial": "partial_unet",
         "gated": "gated_unet",
         "mask-aware": "cascade",
-        "nearest": "nearest_unet",
+        "nearest reads": "nearest_unet",
     }.items():
         made[label] = composite(zoo.load(name)(image, hole), image, hole)
     return made

@@ -1,6 +1,6 @@
 """Lesson 10: every idea on one skeleton under one budget; ``course.py ladder``.
 
-A *rung* is one network. All have 272,000 weights within 5 %, the same photos, holes,
+A *rung* is one network. All have 272,000 weights within 2 %, the same photos, holes,
 steps, optimiser and three seeds. Filled cell by cell into ``assets/studies``; a cell
 says on which device it was trained, from which commit and for how many minutes.
 """

@@ -51,7 +51,7 @@ RUNGS = {
     "+ attention": "contextual_attention",
     "mask-aware": "cascade",
     "deformable": "sampling_recommended",
-    "nearest": "nearest_unet",
+    "nearest reads": "nearest_unet",
 }
 PHOTOS = (
     "lincolnmemorial",
