@@ -172,7 +172,7 @@ LESSONS = {
             "ladder",
             "The ladder: what is each idea worth?",
             "one table for every idea, and five answers about one pixel",
-            minutes=93,
+            minutes=98,
             seconds=60,
             ci=Budget(steps=4, batch=8, size=64),
             laptop=Budget(steps=150, batch=8, size=64),
