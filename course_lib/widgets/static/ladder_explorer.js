@@ -342,7 +342,7 @@ class LadderExplorer extends PixelExplorer {
     this.say(this.sentence());
     const { row, column: across, ready, turn, stage, area, best, photo } = shown;
     this.mark({ row, column: across, ready, turn, stage, area, best, photo });
-    this.fetch();
+    this.askFills();
   }
 
   showTools() {
@@ -410,7 +410,7 @@ class LadderExplorer extends PixelExplorer {
   // ---- asking Python ----
 
   /** Ask for the next fill that is not of this hole; after the last, for the answers. */
-  fetch() {
+  askFills() {
     const { shown } = this;
     if (!this.asker.idle() || shown.stage === "full") return;
     const tile = this.fills.find(({ turn }) => turn !== shown.turn);
@@ -428,7 +428,7 @@ class LadderExplorer extends PixelExplorer {
       return;
     }
     this.showFill(reply);
-    this.fetch();
+    this.askFills();
   }
 
   showFill({ label, turn, wrong, picture }) {
