@@ -1,0 +1,211 @@
+"""Every layer of the course in one table: beside its published form and a plain one.
+
+    python benchmarks/layers.py [rounds]
+
+There and back, one representative size each, on one thread. *ours*: the layer.
+*published*: the formulation of the paper's public code, as the layer's own benchmark
+has it (torchvision's operator for deformable reads). *plain*: an ordinary convolution
+of the same window and width. They take turns in each round; a ratio is the median over
+the rounds of a time divided by ours of the same round, so a busy machine counts for
+little. *kept*: what the way there keeps for the way back, beside the parameters.
+
+Prints a Markdown table and writes ``assets/benchmarks/layers.json``, an entry for each
+device; the README shows it, and a test compares the two. Not a test of speed.
+"""
+
+import datetime
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attention
+import deformable
+import dynamic
+import gated
+import partial_conv
+import torch
+from torch import Tensor, nn
+
+from course_lib.layers import PartialConv2d
+from course_lib.recipes import rungs
+from course_lib.session import ASSETS
+from course_lib.widgets import LadderExplorer
+
+FILE = ASSETS / "benchmarks" / "layers.json"
+Forms = dict[str, Callable[[], Tensor]]
+
+
+def partial_forms() -> Forms:
+    """64 channels, 3 x 3, on a map of 64 x 64 with a hole in the middle."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 64, 64, 64, requires_grad=True)
+    valid = torch.ones(4, 1, 64, 64)
+    valid[..., 16:48, 16:48] = 0
+    shape = (64, 64, 3, 1, 1)
+    ours, published = PartialConv2d(*shape), partial_conv.EveryChannel(*shape)
+    plain = nn.Conv2d(*shape)
+    return {
+        "ours": lambda: ours(x, valid)[0],
+        "published": lambda: published(x, valid)[0],
+        "plain": lambda: plain(x),
+    }
+
+
+def gated_forms() -> Forms:
+    """A layer in the middle of the gated U-Net, two convolutions as published."""
+    torch.manual_seed(0)
+    layer, x = gated.shapes()["encoder.1.conv"]
+    made, x = gated.rivals(layer, x), x.requires_grad_()
+    return {
+        "ours": lambda: made["gated"](x),
+        "published": lambda: made["two"](x),
+        "plain": lambda: made["plain"](x),
+    }
+
+
+def attention_forms() -> Forms:
+    """Maps of 64 x 64 with 96 channels, two samples; plain: a 3 x 3 convolution."""
+    given = attention.maps(2, 64, 64)
+    ours, plain = attention.layer(True), nn.Conv2d(96, 96, 3, 1, 1)
+    return {
+        "ours": lambda: ours(*given),
+        "published": lambda: attention.port(*given),
+        "plain": lambda: plain(given[0]),
+    }
+
+
+def dynamic_forms() -> Forms:
+    """The second level of a photo of 256 x 256."""
+    return dynamic.prepared("level 2", 256)
+
+
+def deformable_forms() -> Forms:
+    """64 channels, 3 x 3, offsets of two pixels, on a map of 64 x 64."""
+    made = deformable.prepared("wide")
+    return {
+        "ours": made["ours"],
+        "published": made["torchvision"],
+        "plain": made["plain"],
+    }
+
+
+LAYERS: dict[str, Callable[[], Forms]] = {
+    "partial convolution": partial_forms,
+    "gated convolution": gated_forms,
+    "contextual attention": attention_forms,
+    "mask-aware filters": dynamic_forms,
+    "deformable reads": deformable_forms,
+}
+
+
+def seconds(form: Callable[[], Tensor]) -> float:
+    """Of the processor, there and back."""
+    begin = time.process_time()
+    form().sum().backward()
+    return time.process_time() - begin
+
+
+def kept(form: Callable[[], Tensor]) -> float:
+    """MB that the way there keeps for the way back, beside parameters."""
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []  # else memory that is lent again would be counted once
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if not isinstance(tensor, nn.Parameter):
+            sizes[storage.data_ptr()] = storage.nbytes()
+        alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        form()
+    return sum(sizes.values()) / 1e6
+
+
+def row(forms: Forms, rounds: int) -> dict[str, float]:
+    """What the table says of one layer."""
+    taken: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(rounds + 1):  # the first warms up
+        for name, form in forms.items():
+            taken[name].append(seconds(form))
+    ours = taken["ours"][1:]
+    found = {"ms": 1000 * statistics.median(ours)}
+    for name in ("published", "plain"):
+        pairs = zip(taken[name][1:], ours, strict=True)
+        found[name] = statistics.median(other / own for other, own in pairs)
+    found |= {f"{name} mb": kept(form) for name, form in forms.items()}
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def more(rounds: int) -> dict[str, float]:
+    """Milliseconds of a step of training, and of a click in the ladder explorer."""
+    step = rungs._training_step(rungs.LADDER["partial"])
+    explorer = LadderExplorer(photo="sheep")
+    works = {
+        "step of training": step,
+        "click in the explorer": lambda: explorer.look(60, 60) and explorer.answers,
+    }
+    found = {}
+    for name, work in works.items():
+        taken = []
+        for _ in range(rounds + 1):
+            begin = time.process_time()
+            work()
+            taken.append(1000 * (time.process_time() - begin))
+        found[name] = round(statistics.median(taken[1:]), 1)
+    return found
+
+
+def markdown(device: str, facts: dict[str, object]) -> str:
+    """The table as the README shows it."""
+    lines = [
+        "| layer, there and back | ours | published form | plain convolution "
+        "| kept in memory: ours, published |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in facts["layers"].items():  # type: ignore[attr-defined]
+        lines.append(
+            f"| {name} | {found['ms']:.1f} ms | {found['published']:.1f} times as long "
+            f"| {found['plain']:.2f} | {found['ours mb']:.1f}, "
+            f"{found['published mb']:.1f} MB |"
+        )
+    told = f"{device}, torch {facts['torch']}, {facts['date']}; medians of "
+    steps, click = facts["more"].values()  # type: ignore[attr-defined]
+    ends = (
+        f"A step of training (U-Net of 271,396 weights, 8 crops of 64 px): {steps} ms; "
+    )
+    ends += f"a click in the ladder explorer, in Python: {click} ms. ("
+    return "\n".join([*lines, "", f"{ends}{told}{facts['rounds']} rounds in turns.)"])
+
+
+def device_name() -> str:
+    """What the processor calls itself, as far as it says, and one thread."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return f"{names[0] if names else 'a CPU'}, 1 thread"
+
+
+def main(rounds: int) -> None:
+    """Measure, print, write."""
+    torch.set_num_threads(1)
+    facts: dict[str, object] = {
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__.split("+")[0],
+        "rounds": rounds,
+        "load": round(os.getloadavg()[0], 1),
+    }
+    facts["layers"] = {name: row(forms(), rounds) for name, forms in LAYERS.items()}
+    facts["more"] = more(rounds)
+    every = json.loads(FILE.read_text()) if FILE.exists() else {}
+    every[device_name()] = facts
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    FILE.write_text(json.dumps(every, indent=1) + "\n")
+    print(markdown(device_name(), facts))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if sys.argv[1:] else 15)
