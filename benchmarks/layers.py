@@ -7,7 +7,9 @@ There and back, one representative size each, on one thread. *ours*: the layer.
 has it (torchvision's operator for deformable reads). *plain*: an ordinary convolution
 of the same window and width. They take turns in each round; a ratio is the median over
 the rounds of a time divided by ours of the same round, so a busy machine counts for
-little. *kept*: what the way there keeps for the way back, beside the parameters.
+little. *limit*: the arithmetic of ours (PyTorch's counter) by its time, as a share of
+the fastest arithmetic seen here: a large product of matrices, a large convolution.
+*kept*: what the way there keeps for the way back, beside the parameters.
 
 Prints a Markdown table and writes ``assets/benchmarks/layers.json``, an entry for each
 device; the README shows it, and a test compares the two. Not a test of speed.
@@ -29,6 +31,7 @@ import gated
 import partial_conv
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.layers import PartialConv2d
 from course_lib.recipes import rungs
@@ -109,41 +112,48 @@ def seconds(form: Callable[[], Tensor]) -> float:
     return time.process_time() - begin
 
 
-def kept(form: Callable[[], Tensor]) -> float:
-    """MB that the way there keeps for the way back, beside parameters."""
-    sizes: dict[int, int] = {}
-    alive: list[Tensor] = []  # else memory that is lent again would be counted once
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if not isinstance(tensor, nn.Parameter):
-            sizes[storage.data_ptr()] = storage.nbytes()
-        alive.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+def operations(form: Callable[[], object]) -> int:
+    """Multiplications and additions of products and convolutions, all it calls."""
+    with FlopCounterMode(display=False) as counter:
         form()
-    return sum(sizes.values()) / 1e6
+    return counter.get_total_flops()
+
+
+def fastest(rounds: int) -> float:
+    """Operations a second that this machine reaches at most, of two candidates."""
+    matrix, x = torch.randn(2048, 2048), torch.randn(4, 64, 64, 64)
+    weight, rates = torch.randn(64, 64, 3, 3), []
+    for work in (lambda: matrix @ matrix, lambda: nn.functional.conv2d(x, weight)):
+        taken, count = [], operations(work)
+        for _ in range(rounds + 1):
+            begin = time.process_time()
+            work()
+            taken.append(time.process_time() - begin)
+        rates.append(count / statistics.median(taken[1:]))
+    return max(rates)
 
 
 def row(forms: Forms, rounds: int) -> dict[str, float]:
     """What the table says of one layer."""
+    most = fastest(rounds)
     taken: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(rounds + 1):  # the first warms up
         for name, form in forms.items():
             taken[name].append(seconds(form))
     ours = taken["ours"][1:]
+    count = operations(lambda: forms["ours"]().sum().backward())
     found = {"ms": 1000 * statistics.median(ours)}
+    found["limit"] = count / statistics.median(ours) / most
     for name in ("published", "plain"):
         pairs = zip(taken[name][1:], ours, strict=True)
         found[name] = statistics.median(other / own for other, own in pairs)
-    found |= {f"{name} mb": kept(form) for name, form in forms.items()}
+    found |= {f"{name} mb": rungs.kept_mb(form) for name, form in forms.items()}
     return {name: round(value, 2) for name, value in found.items()}
 
 
 def more(rounds: int) -> dict[str, float]:
     """Milliseconds of a step of training, and of a click in the ladder explorer."""
-    step = rungs._training_step(rungs.LADDER["partial"])
+    step = rungs.training_step(rungs.LADDER["partial"])
     explorer = LadderExplorer(photo="sheep")
     works = {
         "step of training": step,
@@ -163,13 +173,14 @@ def more(rounds: int) -> dict[str, float]:
 def markdown(device: str, facts: dict[str, object]) -> str:
     """The table as the README shows it."""
     lines = [
-        "| layer, there and back | ours | published form | plain convolution "
-        "| kept in memory: ours, published |",
-        "|---|---|---|---|---|",
+        "| layer, there and back | ours | of the limit | published form "
+        "| plain convolution | kept in memory: ours, published |",
+        "|---|---|---|---|---|---|",
     ]
     for name, found in facts["layers"].items():  # type: ignore[attr-defined]
         lines.append(
-            f"| {name} | {found['ms']:.1f} ms | {found['published']:.1f} times as long "
+            f"| {name} | {found['ms']:.1f} ms | {found['limit']:.0%} "
+            f"| {found['published']:.1f} times as long "
             f"| {found['plain']:.2f} | {found['ours mb']:.1f}, "
             f"{found['published mb']:.1f} MB |"
         )

@@ -23,7 +23,7 @@ from course_lib.layers import (
 )
 from course_lib.mining import mined_holes
 from course_lib.networks import Cascade, CoarseToFine, MaskGenerator, UNet
-from course_lib.recipes import adversaries, generators, mining, runs
+from course_lib.recipes import adversaries, generators, mining, rungs, runs
 from course_lib.recipes.weights import training_facts
 from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
@@ -715,3 +715,25 @@ def test_a_miner_is_judged_by_who_chose_the_holes(monkeypatch: pytest.MonkeyPatc
     assert found["shuffled"] < found["hardest"]
     assert found["mined"] < found["random"]
     assert 0 < found["overlap"] < found["again"] <= 1
+
+
+def test_the_rungs_are_of_equal_size():
+    sizes = [
+        sum(p.numel() for p in zoo.build(form.plan).parameters())
+        for form in rungs.LADDER.values()
+    ]
+    assert max(sizes) < 1.02 * min(sizes)
+
+
+def test_what_is_kept_for_the_way_back_is_counted_once_and_without_parameters():
+    x = torch.ones(250_000, requires_grad=True)  # 1 MB
+    weight = torch.nn.Parameter(torch.ones(250_000))
+    assert rungs.kept_mb(lambda: x.exp()) == 1  # its result
+    assert rungs.kept_mb(lambda: (x.exp() * weight).sum()) == 1
+    assert rungs.kept_mb(lambda: x + 1) == 0
+    assert rungs.kept_mb(lambda: (x.exp(), x.exp())) == 2
+
+
+def test_a_step_of_each_rung_can_be_timed():
+    for rung in ("partial", "+ mined holes"):
+        assert rungs.kept_mb(rungs.training_step(rungs.LADDER[rung])) > 1

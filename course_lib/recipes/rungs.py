@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from course_lib import evaluation, fills, holes, photos, session, studies, training, zoo
+from course_lib import evaluation, fills, holes, photos, studies, training, zoo
 from course_lib.layers import sampling_losses, weighed
 from course_lib.mining import error_map_loss, mined_holes, pixel_error
 from course_lib.networks import MaskGenerator
@@ -88,12 +88,12 @@ def ladder_time() -> None:
         share = usual / cost[f"{rung} 0"]["step_ms"]
         stages = tuple(replace(s, steps=round(s.steps * share)) for s in BUDGET)
         forms[rung] = replace(form, stages=stages)
-    fill("ladder_time", forms, evaluation.METRICS)
+    fill("ladder_time", forms)
 
 
 def ladder_costs() -> None:
     """What a rung takes: a step of training, a picture filled, and memory."""
-    steps = {rung: _training_step(form) for rung, form in LADDER.items()}
+    steps = {rung: training_step(form) for rung, form in LADDER.items()}
     answers = {rung: _answer(form) for rung, form in LADDER.items()}
     taken: dict[str, list[list[float]]] = {rung: [[], []] for rung in LADDER}
     for _ in range(ROUNDS):  # all take turns: a busy machine is busy for each of them
@@ -105,19 +105,18 @@ def ladder_costs() -> None:
     for rung in LADDER:
         step, answer = (round(statistics.median(each), 1) for each in taken[rung])
         told: dict[str, object] = {"seed": 0, "step_ms": step, "fill_ms": answer}
-        told |= {"kept_mb": _kept(LADDER[rung]), "device": "cpu, one thread"}
+        told |= {"kept_mb": kept_mb(steps[rung]), "device": "cpu, one thread"}
         write("ladder_costs", f"{rung} 0", told)
 
 
-def _training_step(form: Form) -> Callable[[], None]:
+def training_step(form: Form) -> Callable[[], None]:
     """One step as the recipes make it: 8 pictures of 64 px, there and back."""
     torch.manual_seed(0)
     network = zoo.build(form.plan).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
-    accelerator = training.accelerator(session.best_device())
-    network.to(accelerator.device).train()
+    accelerator = training.accelerator("cpu")  # the processor's time is what is taken
+    network.train()
     batch = next(runs.training_batches(Budget(1, 8, 64), _generator()))
-    batch = tuple(part.to(accelerator.device) for part in batch)
     mines = _mining_step(batch[0]) if form.mining else None
 
     def step() -> None:
@@ -165,21 +164,21 @@ def _answer(form: Form) -> Callable[[], None]:
     return answer
 
 
-def _kept(form: Form) -> float:
-    """What a training step keeps for the way back, in MB, beside the weights."""
-    step, seen = _training_step(form), {}
+def kept_mb(work: Callable[[], object]) -> float:
+    """What ``work`` keeps for the way back, in MB, beside parameters."""
+    sizes: dict[int, int] = {}
+    alive: list[torch.Tensor] = []  # else memory lent again would be counted once
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if not isinstance(tensor, torch.nn.Parameter):
-            seen[storage.data_ptr()] = storage.nbytes()
-        alive.append(tensor)  # else its memory is lent again, and counted once
+            sizes[storage.data_ptr()] = storage.nbytes()
+        alive.append(tensor)
         return tensor
 
-    alive: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step()
-    return round(sum(seen.values()) / 1e6, 1)
+        work()
+    return round(sum(sizes.values()) / 1e6, 2)
 
 
 def _generator() -> torch.Generator:

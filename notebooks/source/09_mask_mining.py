@@ -9,7 +9,7 @@
 # %% [markdown]
 # | | |
 # |---|---|
-# | **Goals** | measure how hard each pixel is when it is hidden<br>teach a generator to expect that error, and cut holes of exact area from it<br>try six other objectives, and see four of them fail<br>tell what the choice of a hole is worth from what its shape is worth<br>judge the claim that mined holes train better inpainters |
+# | **Goals** | measure how hard each pixel is when it is hidden<br>teach a generator to expect that error, and cut holes of exact area from it<br>try other objectives, and see most of them fail<br>tell what the choice of a hole is worth from what its shape is worth<br>judge the claim that mined holes train better inpainters |
 # | **Minutes** | read 40 · run 2 · practise 65 |
 # | **Before you start** | lessons 04 and 08 |
 # | **Cost** | ci 70 s · laptop 90 s · gpu not measured |
