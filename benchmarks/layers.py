@@ -173,24 +173,26 @@ def more(rounds: int) -> dict[str, float]:
 def markdown(device: str, facts: dict[str, object]) -> str:
     """The table as the README shows it."""
     lines = [
-        "| layer, there and back | ours | of the limit | published form "
-        "| plain convolution | kept in memory: ours, published |",
+        "| layer, there and back | ours takes | of the limit | published form takes "
+        "| plain convolution takes | kept in memory: ours, published |",
         "|---|---|---|---|---|---|",
     ]
     for name, found in facts["layers"].items():  # type: ignore[attr-defined]
         lines.append(
             f"| {name} | {found['ms']:.1f} ms | {found['limit']:.0%} "
             f"| {found['published']:.1f} times as long "
-            f"| {found['plain']:.2f} | {found['ours mb']:.1f}, "
+            f"| {found['plain']:.2f} times | {found['ours mb']:.1f}, "
             f"{found['published mb']:.1f} MB |"
         )
-    told = f"{device}, torch {facts['torch']}, {facts['date']}; medians of "
-    steps, click = facts["more"].values()  # type: ignore[attr-defined]
-    ends = (
-        f"A step of training (U-Net of 271,396 weights, 8 crops of 64 px): {steps} ms; "
-    )
-    ends += f"a click in the ladder explorer, in Python: {click} ms. ("
-    return "\n".join([*lines, "", f"{ends}{told}{facts['rounds']} rounds in turns.)"])
+    step, click = facts["more"].values()  # type: ignore[attr-defined]
+    lines += [
+        "",
+        f"A step of training (272,000 weights, 8 crops of 64 px) takes {step} ms, or "
+        f"{8000 / step:.0f} crops a second; Python's part of a click in the ladder "
+        f"explorer takes {click} ms. Medians of {facts['rounds']} rounds in turns on "
+        f"{device}, torch {facts['torch']}, {facts['date']}.",
+    ]
+    return "\n".join(lines)
 
 
 def device_name() -> str:

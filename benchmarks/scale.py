@@ -5,11 +5,11 @@
 Trains the course's U-Net as ``course_lib.scale`` does, in short rounds in which the
 ways take turns, so that a busy machine slows all of them alike; on a CPU seconds are
 those of the process, in which others do not count. A ratio is pictures a second divided
-by the first way's in the same round; the table has the median over the
-rounds, the least and the most. Then the loading of pictures, alone and while training.
-Both go to ``assets/benchmarks/scale.json``, under the device's name, which lesson 11
-reads: run it on a GPU to add its column. One CPU thread, unless ``OMP_NUM_THREADS``
-says otherwise.
+by the first way's in the same round; the table has the median over the rounds, the
+least and the most. Then one process against two that share a step, by the clock, and
+the loading of pictures, alone and while training. All go to
+``assets/benchmarks/scale.json``, under the device's name, which lesson 11 reads: run it
+on a GPU to add its column. One CPU thread, unless ``OMP_NUM_THREADS`` says otherwise.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import debug_launcher
 from PIL import Image
 
 from course_lib import photos, scale, training
@@ -164,6 +165,38 @@ def loading(steps: int, size: int) -> dict[str, Any]:
     return found
 
 
+def processes(steps: int, size: int) -> dict[str, Any]:
+    """Pictures a second of one process and of two, 8 pictures each, on CPU cores."""
+    if best_device().type != "cpu":
+        return {}
+    plan = dataclasses.replace(
+        PLAN, steps=4 * steps, size=size, norm="group", cpu=True, channels_last=True
+    )
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # they meet inside this machine
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(ROUNDS):
+            for count in rates:
+                out = Path(folder) / f"{count} {k}"
+                debug_launcher(_trained, (plan, out), num_processes=count)
+                rates[count].append(float((out / "rate").read_text()))
+    ratios = [two / one for two, one in zip(rates[2], rates[1], strict=True)]
+    row = [statistics.median(ratios), min(ratios), max(ratios)]
+    print("\ntwo processes: {:.2f} times one's ({:.2f} to {:.2f})".format(*row))
+    keys = ("ratio", "least", "most")
+    found: dict[str, Any] = {k: round(v, 3) for k, v in zip(keys, row, strict=True)}
+    return found | {"cores": os.cpu_count()}
+
+
+def _trained(plan: Plan, out: Path) -> None:
+    """In each process: train, and let the first say how many pictures a second."""
+    history = scale.train(plan, out, watch=False)
+    accelerator = scale.accelerator_for(plan)
+    if accelerator.is_main_process:
+        pictures = history.steps * plan.batch * accelerator.num_processes
+        (out / "rate").write_text(str(pictures / history.seconds))
+
+
 def device_name() -> str:
     """What the numbers are true for."""
     if best_device().type == "cuda":
@@ -192,6 +225,7 @@ if __name__ == "__main__":
         "load": round(os.getloadavg()[0], 1),
     }
     facts["bf16"] = training.accelerator(best_device()).mixed_precision == "bf16"
+    facts["processes"] = processes(many, side)  # first: before this one has threads
     facts["means"] = means(many, side)
     facts["loading"] = loading(many, side)
     FILE.parent.mkdir(exist_ok=True)

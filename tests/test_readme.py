@@ -1,7 +1,9 @@
 """The pages beside the code name what exists: files, lessons, commands, licences."""
 
 import ast
+import importlib
 import itertools
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -135,6 +137,16 @@ def test_licence_and_citation_are_valid_and_agree():
     licence = (ROOT / "LICENSE").read_text("utf-8")
     assert licence.startswith("MIT License\n")
     assert citation["authors"][0]["name"] in licence
+
+
+def test_the_table_of_costs_is_as_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    layers = importlib.import_module("layers")
+    ((device, facts),) = json.loads(layers.FILE.read_text("utf-8")).items()
+    assert layers.markdown(device, facts) in README
+    for found in facts["layers"].values():
+        assert 0 < found["limit"] < 1
+        assert found["published"] > 1 > found["plain"] > 0
 
 
 def test_pages_have_one_title_and_no_skipped_heading():

@@ -196,7 +196,7 @@ def test_group_norms_replace_every_batch_norm_and_fit_their_channels():
 _TWO = """
 import dataclasses, sys
 from pathlib import Path
-from accelerate import debug_launcher
+from accelerate import debug_launcher, notebook_launcher
 from course_lib import scale
 
 def train(out, norm, batch, accumulate):
@@ -208,6 +208,7 @@ def train(out, norm, batch, accumulate):
 
 debug_launcher(train, ("two", "group", 2, 1), 2)
 debug_launcher(train, ("two parts", "group", 1, 2), 2)
+notebook_launcher(train, ("from a notebook", "group", 2, 1), num_processes=2)
 try:
     debug_launcher(train, ("refused", "batch", 2, 1), 2)
 except Exception as error:
@@ -243,7 +244,7 @@ def test_two_processes_are_one_with_the_same_global_batch(tmp_path: Path):
     train(tmp_path / "one", batch=4)
     printed = alone([sys.executable, "-c", _TWO, str(tmp_path)], 240)
     one = losses(tmp_path / "one")
-    for name in ("two", "two parts"):
+    for name in ("two", "two parts", "from a notebook"):
         assert torch.allclose(losses(tmp_path / name), one, rtol=1e-5), name
     assert "each would normalise its own share" in printed
     ours, theirs = (scale.load(tmp_path / name).state_dict() for name in ("two", "one"))

@@ -324,7 +324,7 @@ cl.claim("and nine times its memory", memory["deformable"] > 9 * memory["partial
 
 # %% [markdown]
 # So another question is as fair: what is each worth in **equal time**? All rungs once more,
-# with as many steps as fit into the time of *gated*'s 900 by that table; two seeds. (It was
+# with as many steps as fit into the time of *gated*'s 900 by that table; three seeds. (It was
 # timed at 64 px. At 128 px attention costs more than four times as much, so it got more time
 # than it should.)
 
@@ -336,20 +336,20 @@ for form in timed.forms:
     print(f"{form:15} {steps[0]:5} steps: hole L1 {each}")
 
 # %%
-cl.claim("two seeds each", all(len(timed.of(form)) == 2 for form in trained))
+cl.claim("three seeds each", all(len(timed.of(form)) == 3 for form in trained))
 lead = timed.ahead("deformable", of="+ hole channel")
 cl.claim(
-    "deformable, in under a sixth of its steps: 3 to 5 % ahead of told",
-    0.03 < lead.min() < lead.max() < 0.05,
+    "deformable, in under a sixth of its steps: 3 to 7 % ahead of told",
+    0.03 < lead.min() < lead.max() < 0.07,
 )
-cl.claim("less than a third of its lead in equal steps", lead.mean() < whole.mean() / 3)
+cl.claim("less than half of its lead in equal steps", lead.mean() < whole.mean() / 2)
 dear = timed.ahead("mask-aware", of="plain")
 cl.claim("mask-aware: now behind even plain", (dear < 0).all())
 dear = timed.ahead("+ attention", of="plain")
 cl.claim("+ attention: on average too", dear.mean() < 0)
 
 # %% [markdown]
-# Beginning with known pixels keeps a lead although its steps are dear: 4 % over *told*, with
+# Beginning with known pixels keeps a lead although its steps are dear: 5 % over *told*, with
 # equal steps 13 %. But look back: the *nearest* fill alone, untrained, has 0.1050; in 171 steps
 # *deformable* has hardly got beyond where it began. Partial's lead is gone; *+ attention* and
 # *mask-aware* are behind even *plain*.
