@@ -9,7 +9,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from PIL import Image, ImageOps
@@ -81,9 +81,9 @@ class Pairs(Dataset[Batch]):
     Each epoch has every picture once, in an order of its own; of each a random square
     is cut as :meth:`photos.Collection.crops` does. ``hole``: brush ``"strokes"``,
     ``"irregular"`` ones, or half and half (``"mixed"``), each grown to a ratio drawn
-    evenly from 1 to 60 %; or a folder of hole pictures, such as the NVIDIA irregular
-    training set, whose holes (black there, see :func:`holes.from_files`) are turned and
-    mirrored. A damaged picture is replaced by the next one, with a warning.
+    evenly from 1 to 60 %; or a folder of hole pictures, which are turned and mirrored.
+    Then ``hole_is`` must say which colour is missing: black in the training set of the
+    NVIDIA irregular holes, white in its test set. A damaged picture is replaced by the next one, with a warning.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Pairs(Dataset[Batch]):
         size: int,
         hole: Kind | Path = "mixed",
         seed: int = 0,
-        hole_is: Literal["white", "black"] = "black",
+        hole_is: Literal["white", "black"] | None = None,
     ) -> None:
         self.pictures: Pictures = (
             pictures(source) if isinstance(source, str) else source
@@ -143,7 +143,7 @@ class Pairs(Dataset[Batch]):
         draw = torch.rand(2, generator=generator).tolist()
         if self.files:
             path = self.files[int(draw[0] * len(self.files))]
-            hole = holes.read(path, self.size, hole_is=self.hole_is)
+            hole = holes.read(path, self.size, hole_is=cast(Any, self.hole_is))
             turned = torch.rot90(hole, int(draw[1] * 4), (-2, -1))
             return (turned.flip(-1) if draw[1] * 8 % 2 < 1 else turned)[0]
         strokes = self.hole == "strokes" or (self.hole == "mixed" and draw[0] < 0.5)
@@ -153,11 +153,14 @@ class Pairs(Dataset[Batch]):
         return holes.grow(make(1, self.size, generator), target)[0]
 
     def _hole_files(self, folder: Path) -> list[Path]:
+        if self.hole_is is None:
+            raise holes.HoleError(
+                f"holes of the folder {folder}: say which colour is missing, "
+                "hole_is='white' or 'black'"
+            )
         found = holes.files(folder)
-        first = found[:: max(1, len(found) // 32)]
-        holes.from_files(
-            first, self.size, hole_is=self.hole_is
-        )  # or says what is wrong
+        some = found[:: max(1, len(found) // 32)]
+        holes.from_files(some, self.size, hole_is=self.hole_is)  # or says what is wrong
         return found
 
 

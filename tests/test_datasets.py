@@ -157,7 +157,7 @@ def test_holes_of_a_folder_are_read_turned_and_not_resized_softly(tmp_path: Path
     drawn[:8, :16] = 0
     for k in range(3):
         Image.fromarray(drawn).save(tmp_path / f"{k}.png")
-    pairs = Pairs("validation", 32, tmp_path)
+    pairs = Pairs("validation", 32, tmp_path, hole_is="black")
     found = [pairs[p][1] for p in range(80)]
     assert all(hole.sum() == 4 * 8 for hole in found)
     check_hole(torch.stack(found))
@@ -165,7 +165,9 @@ def test_holes_of_a_folder_are_read_turned_and_not_resized_softly(tmp_path: Path
     with pytest.raises(holes.HoleError, match="try hole_is='black'"):
         Pairs("validation", 32, tmp_path, hole_is="white")
     with pytest.raises(holes.HoleError):
-        Pairs("validation", 32, tmp_path / "none")
+        Pairs("validation", 32, tmp_path / "none", hole_is="black")
+    with pytest.raises(holes.HoleError, match="say which colour is missing"):
+        Pairs("validation", 32, tmp_path)
 
 
 def test_a_damaged_picture_is_replaced_by_the_next(folder: Path):

@@ -140,7 +140,11 @@ def test_the_script_says_in_a_line_what_cannot_be(tmp_path: Path, capsys):
     for options, says in (
         (["--data", f"folder:{tmp_path}/none"], "none is no folder"),
         (["--norm", "layer"], "choose batch or group"),
-        (["--data", "validation", "--hole", str(tmp_path)], "holds no PNG"),
+        (
+            ["--data", "validation", "--hole", str(tmp_path), "--hole-is", "black"],
+            "holds no PNG",
+        ),
+        (["--data", "validation", "--hole", str(tmp_path)], "which colour is missing"),
         (["--data", "validation", "--size", "40"], "multiples of 32"),
     ):
         assert scale.main([out, "--cpu", "--steps", "1", "--batch", "2", *options]) == 2

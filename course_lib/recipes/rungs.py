@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -82,41 +83,56 @@ def ladder_time() -> None:
     if not cost:
         ladder_costs()
         cost = studies.cells("ladder_costs")
-    usual = cost[f"{TIMED} 0"]["step_ms"]
+    usual = _whole(cost[f"{TIMED} 0"])
     forms = {}
     for rung, form in LADDER.items():
-        share = usual / cost[f"{rung} 0"]["step_ms"]
+        share = usual / _whole(cost[f"{rung} 0"])
         stages = tuple(replace(s, steps=round(s.steps * share)) for s in BUDGET)
         forms[rung] = replace(form, stages=stages)
     fill("ladder_time", forms)
 
 
+def _whole(cost: dict[str, Any]) -> float:
+    """Milliseconds of all steps of the budget, the small and the large ones."""
+    of = {64: "step_ms", 128: "step_128_ms"}
+    return sum(stage.steps * cost[of[stage.size]] for stage in BUDGET)
+
+
 def ladder_costs() -> None:
     """What a rung takes: a step of training, a picture filled, and memory."""
-    steps = {rung: training_step(form) for rung, form in LADDER.items()}
-    answers = {rung: _answer(form) for rung, form in LADDER.items()}
-    taken: dict[str, list[list[float]]] = {rung: [[], []] for rung in LADDER}
+    works = {
+        rung: {
+            "step_ms": training_step(form),
+            "step_128_ms": training_step(form, 128),
+            "fill_ms": _answer(form),
+        }
+        for rung, form in LADDER.items()
+    }
+    taken: dict[str, dict[str, list[float]]]
+    taken = {rung: {name: [] for name in each} for rung, each in works.items()}
     for _ in range(ROUNDS):  # all take turns: a busy machine is busy for each of them
-        for rung in LADDER:
-            for found, work in zip(taken[rung], (steps, answers), strict=True):
+        for rung, each in works.items():
+            for name, work in each.items():
+                work()  # the one before left its own memory and caches behind
                 begin = time.process_time()
-                work[rung]()
-                found.append(1000 * (time.process_time() - begin))
-    for rung in LADDER:
-        step, answer = (round(statistics.median(each), 1) for each in taken[rung])
-        told: dict[str, object] = {"seed": 0, "step_ms": step, "fill_ms": answer}
-        told |= {"kept_mb": kept_mb(steps[rung]), "device": "cpu, one thread"}
+                work()
+                taken[rung][name].append(1000 * (time.process_time() - begin))
+    for rung, each in works.items():
+        told: dict[str, Any] = {"seed": 0, "device": "cpu, one thread"}
+        for name, times in taken[rung].items():
+            told[name] = round(statistics.median(times), 1)
+        told["kept_mb"] = kept_mb(each["step_ms"])
         write("ladder_costs", f"{rung} 0", told)
 
 
-def training_step(form: Form) -> Callable[[], None]:
-    """One step as the recipes make it: 8 pictures of 64 px, there and back."""
+def training_step(form: Form, size: int = 64) -> Callable[[], None]:
+    """One step as the recipes make it: 8 pictures of ``size``, there and back."""
     torch.manual_seed(0)
     network = zoo.build(form.plan).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), RATE)
     accelerator = training.accelerator("cpu")  # the processor's time is what is taken
     network.train()
-    batch = next(runs.training_batches(Budget(1, 8, 64), _generator()))
+    batch = next(runs.training_batches(Budget(1, 8, size), _generator()))
     mines = _mining_step(batch[0]) if form.mining else None
 
     def step() -> None:

@@ -39,7 +39,7 @@ class Plan:
 
     data: str = "train"  # see datasets.pictures
     hole: str = "mixed"  # strokes, irregular, mixed, or a folder of hole pictures
-    hole_is: str = "black"  # in that folder: black as NVIDIA's training set, or white
+    hole_is: str = ""  # in such a folder: black (NVIDIA's training set) or white
     conv: str = "PlainConv2d"  # a layer of the course, by name
     norm: str = "batch"  # or group, which looks at no other picture of the batch
     size: int = 64  # pixels a side
@@ -149,7 +149,7 @@ def batches_for(plan: Plan, accelerator: Accelerator) -> datasets.Batches:
         plan.size,
         cast(Any, Path(plan.hole) if folder else plan.hole),
         plan.seed,
-        cast(Any, plan.hole_is),
+        cast(Any, plan.hole_is or None),
     )
     return datasets.Batches(
         pairs,
