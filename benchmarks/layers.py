@@ -4,7 +4,8 @@
 
 There and back, one representative size each, on one thread. *ours*: the layer.
 *published*: the formulation of the paper's public code, as the layer's own benchmark
-has it (torchvision's operator for deformable reads). *plain*: an ordinary convolution
+has it (the paper's two convolutions for gates, torchvision's operator for deformable
+reads). *plain*: an ordinary convolution
 of the same window and width. They take turns in each round; a ratio is the median over
 the rounds of a time divided by ours of the same round, so a busy machine counts for
 little. *limit*: the arithmetic of ours (PyTorch's counter) by its time, as a share of
@@ -59,7 +60,7 @@ def partial_forms() -> Forms:
 
 
 def gated_forms() -> Forms:
-    """A layer in the middle of the gated U-Net, two convolutions as published."""
+    """A layer in the middle of the gated U-Net; two convolutions, as in the paper."""
     torch.manual_seed(0)
     layer, x = gated.shapes()["encoder.1.conv"]
     made, x = gated.rivals(layer, x), x.requires_grad_()
@@ -187,8 +188,8 @@ def markdown(device: str, facts: dict[str, object]) -> str:
     step, click = facts["more"].values()  # type: ignore[attr-defined]
     lines += [
         "",
-        f"A step of training (272,000 weights, 8 crops of 64 px) takes {step} ms, or "
-        f"{8000 / step:.0f} crops a second; Python's part of a click in the ladder "
+        f"A step of training (lesson 10's *partial*, 8 crops of 64 px): {step} ms, "
+        f"or {8000 / step:.0f} crops a second; Python's part of a click in the ladder "
         f"explorer takes {click} ms. Medians of {facts['rounds']} rounds in turns on "
         f"{device}, torch {facts['torch']}, {facts['date']}.",
     ]

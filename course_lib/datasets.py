@@ -83,7 +83,8 @@ class Pairs(Dataset[Batch]):
     ``"irregular"`` ones, or half and half (``"mixed"``), each grown to a ratio drawn
     evenly from 1 to 60 %; or a folder of hole pictures, which are turned and mirrored.
     Then ``hole_is`` must say which colour is missing: black in the training set of the
-    NVIDIA irregular holes, white in its test set. A damaged picture is replaced by the next one, with a warning.
+    NVIDIA irregular holes, white in its test set. A damaged picture is replaced by the
+    next one, with a warning.
     """
 
     def __init__(

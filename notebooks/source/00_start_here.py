@@ -28,7 +28,7 @@ run = cl.start("00")
 # %% [markdown]
 # `run` holds everything that depends on your machine. It has one of three *profiles*:
 # `ci` (seconds, for automatic tests), `laptop` (at most about two minutes a lesson) and
-# `gpu` (the real thing). You may choose one with `cl.start("00", profile="laptop")`.
+# `gpu` (longer, on larger pictures). You may choose one with `cl.start("00", profile="laptop")`.
 # Nothing you read below changes with it, except how long networks train (*steps*), on
 # how many pictures at a time (*batch*) and on how large ones (*px*).
 
@@ -433,7 +433,7 @@ cl.claim("the VGG distance prefers the grass", bool(scores["B"].vgg < scores["A"
 # of everything that could be there: fog. L1 is no way out: its best guess is the median of
 # all answers (exercise 00.3), fog as well. This explains half of the course. Lesson 02
 # takes losses apart, lessons 05 and 06 train a critic that punishes fog, lesson 06 copies
-# grass on purpose. And it is why nothing in this course is ranked by PSNR alone.
+# grass on purpose. And it is why no *network* in this course is judged by PSNR alone.
 
 # %% [markdown]
 # ## How the lessons work
@@ -645,8 +645,7 @@ cl.claim(
 # missing pixel; Telea carries colours inwards; a small network guesses the large shapes
 # and paints fog where it is unsure. That is no accident: squared error is smallest for the
 # mean of all answers, L1 for their median, so PSNR prefers a blur to a perfect texture by
-# 3 dB. Every table
-# here shows more than PSNR, and every claim is executed.
+# 3 dB. No verdict on a network rests on PSNR alone, and every claim is executed.
 #
 # **Next:** lesson 01 makes the holes themselves.
 #

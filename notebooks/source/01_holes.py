@@ -522,7 +522,7 @@ for make in (cl.holes.rectangles, cl.holes.strokes, cl.holes.irregular):
 #
 # Back to the question of the beginning, with 20 photos in place of one, three fills,
 # and three seeds. All holes are grown to 15 %. Each number is the mean PSNR in the
-# hole.
+# hole. (One measure will do here: we compare holes, not ways to fill them.)
 
 # %%
 photos = cl.photos.squares("evaluation", 64)

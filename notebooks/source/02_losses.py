@@ -964,9 +964,8 @@ apart = (free - answers.median(0).values).abs().amax((1, 2))
 cl.claim("all five end at the median, to 0.01", (apart < 0.01).all())
 
 # %% [markdown]
-# So a weight on pixels is no order. It decides what a network gives up that has too
-# little capacity, as you measured, or too few steps, and how loudly L1 speaks beside
-# another term.
+# So a weight on a pixel is no command. Where capacity (as you measured) or steps are short,
+# it decides what the network gives up. And it decides how much L1 counts beside other terms.
 
 # %% [markdown]
 # ## Exercises

@@ -838,8 +838,8 @@ cl.pictures.grid({name: column[middle] for name, column in columns.items()}, sca
 #
 # ## The bench table
 #
-# The same 240 fills, by bucket. A baseline that loses to methods of 2001 and 2004 would
-# be none. Does `told` win where the holes are large? And where they are small? (`seam`:
+# The same 240 fills, by bucket. A baseline that loses to methods of 2001 (Navier-Stokes: lines
+# of equal brightness flow into the hole) and 2004 (Telea) would be none. Does `told` win where the holes are large? And where they are small? (`seam`:
 # how much harder the edge at the rim is than in the truth; 0 is right.)
 
 # %%
@@ -1182,6 +1182,8 @@ cl.claim("the average wanders less than a fifth as far", averaged < alone / 5)
 #   were initialised.
 # - S. Ioffe, C. Szegedy, [Batch Normalization](https://arxiv.org/abs/1502.03167),
 #   ICML 2015.
+# - M. Bertalmio, A. Bertozzi, G. Sapiro, *Navier-Stokes, Fluid Dynamics, and Image and Video
+#   Inpainting*, CVPR 2001.
 # - In the library: [unet.py](../course_lib/networks/unet.py),
 #   [reading.py](../course_lib/networks/reading.py),
 #   [training.py](../course_lib/training.py), [plain.py](../course_lib/layers/plain.py).

@@ -238,8 +238,9 @@ for name, factor in {"sum(1)/sum(M)": 1, "1/sum(M)": 1 / (64 * 9)}.items():
     print(f"with batch normalisation {normed.std():.2f}")
 
 # %% [markdown]
-# Each layer loses a factor of 576. Batch normalisation should undo that, but adds
-# $10^{-5}$ to the variance, about $576^{-2} = 3 \cdot 10^{-6}$ by then. A sixth is left.
+# Each layer divides by 576. Batch normalisation should undo that, but before it takes the
+# root it adds $10^{-5}$ to the variance, and the variance of such a layer is only about
+# $576^{-2} = 3 \cdot 10^{-6}$. After three layers a sixth of the deviation is left.
 #
 # ### 3. How are the holes made?
 #
@@ -442,7 +443,7 @@ cl.pictures.grid(shown, rows=("validity", "share"), scale=1)
 # %% [markdown]
 # Above: hatched is unknown; grey was, and now counts as known. Below: white rests on
 # known pixels only, black on none; what lies beyond the border is left out. The rule
-# forgets how sure it is; the next two lessons learn that.
+# forgets how sure it is; lesson 05 learns that, and lesson 08 carries it along.
 #
 # ## What the ratio keeps
 #
@@ -741,7 +742,7 @@ def batches(generator):
 
 
 def pixel_loss(prediction, image, hole):
-    """The hole, whatever its size, and all pixels."""
+    """All holes of the batch together, and all pixels."""
     inside = cl.losses.l1(prediction, image, hole, "hole", "region")
     return inside + cl.losses.l1(prediction, image, hole, "all")
 
@@ -1075,11 +1076,12 @@ cl.claim("in large holes both keep under a tenth", most < 0.1)
 # ## What we do not know
 #
 # - **Why `told` leads in the smallest holes.** The seam points to the rim. But of our
-#   small networks `partial` is ahead there, and one long training of each kind cannot
-#   tell a cause from luck.
+#   small networks `partial` is ahead there, as in lesson 10 on each of three seeds, and one
+#   long training of each kind cannot tell a cause from luck.
 # - **Why networks trained on strokes lag on large closed holes, too.**
 # - **What the second stage is worth.** It is tested, but not in the shipped weights: its
-#   two VGG terms cost 7.9 and 8.5 times the U-Net's own step (two runs, CPU).
+#   two VGG terms cost 7.9 and 8.5 times the U-Net's own step (two runs, CPU). (Lesson 07
+#   gives another network 300 steps of them: detail comes as a grid of edges.)
 #
 # ## Exercises
 #

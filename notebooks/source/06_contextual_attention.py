@@ -527,7 +527,7 @@ cl.pictures.grid(shown, rows=names, scale=2)
 # of 16 the louder layer alone comes near it. What is left is the neighbours.
 #
 # But the question was a good one: the rough fill was the truth, only blurred. With a
-# fill that knows nothing of it, the harmonic one of lesson 01?
+# fill that knows nothing of it, the harmonic one of lesson 00?
 
 # %%
 helped = {}
@@ -953,7 +953,7 @@ for half in halves:
 # Lesson 05's critic was bounded by spectral norm. This paper's is a *Wasserstein*
 # critic: its scores are any numbers, real as far above fake as it can:
 #
-# $$L_D = \overline{D(fake)} - \overline{D(real)} + 10\,(\lVert \nabla D \rVert - 1)^2,
+# $$L_D = \overline{D(fake)} - \overline{D(real)} + 10\,\overline{(\lVert \nabla D \rVert - 1)^2},
 # \qquad L_G = -\overline{D(fake)}$$
 #
 # Without its last term the critic would only shout louder. Of all functions nowhere
@@ -1200,8 +1200,8 @@ cl.claim("VGG distance within 1 %", far.abs() < 0.01)
 # %% [markdown]
 # No window, no tower. A sixth more detail, a symptom and no score, which you will hardly
 # see, for 0.1 dB, and no nearer in VGG's eyes. Lesson 05's generator took four times as
-# many steps against another kind of critic, and won 1.4 times the detail; we varied
-# neither: we computed what weight is *bearable*, not what it takes to win.
+# many steps, of a third as many pictures, against another kind of critic, and won 1.4 times the
+# detail; we varied none of these: we computed what weight is *bearable*, not what it takes to win.
 #
 # ## What we do not know
 #

@@ -177,6 +177,9 @@ cl.claim("rescaled mean: off by 2 at each rim", all(rims))
 #
 # ## Naive code
 #
+# Papers call a hole, or its opposite, a *mask*; we keep the word in names only: *mask*
+# features are made from validity, and lesson 09's *mask* generator makes holes.
+#
 # Zhu et al. (2021) learn both: the convolution that makes mask features $m$ (16 of
 # them, from validity in the first layer, then from the mask features of the layer
 # before), and a matrix $B$ with a bias $b$ that makes a filter of $m$. The mask
@@ -246,7 +249,7 @@ cl.claim("over 2.5 GiB", total[0] > 2.5 * 1024)
 # = b^\top x(n) + \sum_j m_j(n)\; B_j^\top x(n)$$
 #
 # $B_j^\top x(n)$ at all places $n$ is an ordinary convolution with the kernel $B_j$! So
-# a filter for every window is 17 fixed filters, each scaled by a map. No filter needs
+# a filter for every window is 17 fixed filters, 16 of them scaled by a map. No filter needs
 # to be made at all. The released code does not use this.
 
 
@@ -543,7 +546,7 @@ cl.claim("each lie: worse on all 20 photos", min(worse) == 20)
 # %% [markdown]
 # ## Is it better?
 #
-# `cascade` had the photos, steps and number of parameters of the networks of lessons 03
+# `cascade` had the photos, steps and number of parameters of the U-Nets of lessons 03
 # to 05; each decoder has their loss, and the last one's answer counts. So had its
 # control, `cascade_static`: the same decoders, but ordinary convolutions in the encoder,
 # which for as many parameters may be four times as wide.
@@ -583,8 +586,8 @@ cl.claim("measured here, 20 to 30 % without border: as on the card", same)
 # On average both cascades are ahead of the U-Nets, by less than one seed can tell, and
 # level with one another: at equal parameters a filter for every window is worth as much
 # as four times as many ordinary ones. That the network *depends* on its filters, as the
-# lies showed, does not make it better for having them. Nor are they free. One step, side
-# by side, four photos of 64 px:
+# lies showed, does not make it better for having them. And what do they cost? One step,
+# side by side, four photos of 64 px:
 
 # %% tags=["nbval-ignore-output"]
 pair = photos[:4, :, ::2, ::2], some[:4, :, ::2, ::2]
@@ -930,7 +933,8 @@ cl.claim("guides gain under 2 %", mean["three, BN"] < 1.02 * mean["three"])
 #   is the shortest, and the kindest to *dynamic*. At 120 steps it was level with *static*
 #   or 2 % ahead; at 300 and 400 *static* led by 4 to 6 %, and *narrow*, tried at 300, was
 #   ahead of *dynamic* on one seed of three.
-# - **Equal time.** All rivals had equal steps; a step of *dynamic* takes longer.
+# - **Equal time.** All rivals had equal steps; a step of *dynamic* takes longer. (Lesson 10:
+#   in equal time a small cascade is behind even a network that is not told the hole.)
 # - **The published size.** Seven levels, 85 million parameters, 512 px, a million steps.
 #   There holes span many more windows, and the encoder is much wider; which way it goes
 #   we have not measured.
@@ -1179,7 +1183,7 @@ normalised = cl.check("07.4", normalised)
 # ## Summary
 #
 # Mask-aware dynamic filtering makes a filter for each window from what is missing there,
-# linear in mask features. So it is a sum of ordinary convolutions, each scaled by a map,
+# linear in mask features. So it is a sum of ordinary convolutions, all but one scaled by a map,
 # and no filter needs to be made: a tenth of the numbers. Where a window knows only a
 # part, its filter differs; in the first level its length follows partial
 # convolution's rule roughly, untaught. The network depends on that; yet for as many

@@ -24,8 +24,9 @@ run = cl.start("11")
 # %% [markdown]
 # ## The problem
 #
-# `nearest_unet` of lesson 08 was trained on squares of 128 pixels. A photo from a camera is neither square nor 128 pixels wide. Here is one of
-# 300 × 450 with a band missing. What does the network say?
+# `nearest_unet` of lesson 08 was trained on squares of 64 and then 128 pixels. A photo from a
+# camera is neither square nor as small. Here is one of 300 × 450 with a band missing. What does
+# the network say?
 
 # %%
 network = cl.zoo.load("nearest_unet")
@@ -143,9 +144,11 @@ cl.claim(
 )
 
 # %% [markdown]
-# A loss that divides by the hole of a *batch* changes when the batch is shared. The course
-# divides by the hole of each *picture* first, then takes the mean over pictures, so ours may be
-# shared; exercise 11.4 repairs the other kind.
+# A loss that divides by the hole of a *batch* changes when the batch is shared; such is
+# `cl.losses.l1(..., "hole", "region")`, in the trainings that lessons 04 to 10 do in the open.
+# `cl.scale`, like all recipes of the shipped networks, divides by the hole of each *picture*
+# first, then takes the mean over pictures, so that one may be shared; exercise 11.4 repairs
+# the other kind.
 #
 # ## Naive code
 #
@@ -591,8 +594,9 @@ cl.claim("two processes: over 1.4 times one", facts["processes"]["ratio"] > 1.4)
 # ## Data, and your own photos
 #
 # A plan's `data` is `"train"`, `"folder:PATH"`, `"places365:PATH"` or `"celeba:PATH"`, read
-# where torchvision's classes expect them; `hole` may be a folder of hole pictures, such as
-# NVIDIA's. Nothing is downloaded.
+# where torchvision's classes expect them; `hole` may be a folder of hole pictures, with
+# `hole_is` for the colour that is missing: `"black"` in NVIDIA's training files, `"white"` in
+# its test files (lesson 01). Nothing is downloaded.
 #
 # Once a network is trained, a folder of photos:
 # `beach.jpg` and beside it `beach.hole.png`, white where something is missing, or painted on a
@@ -624,13 +628,13 @@ cl.claim("known pixels are the photo's", torch.equal(made[known], given[known]))
 # %% [markdown]
 # ## What we do not know
 #
-# - **GPUs.** No number here is from one; several GPUs, fp16 and `SyncBatchNorm` were not
-#   tried.
+# - **GPUs, and a second machine.** No number here is from a GPU; several GPUs, several
+#   machines, fp16 and `SyncBatchNorm` were not tried.
 # - **Real data.** No network of the course was trained on Places365 or CelebA.
 # - **What more processes buy.** Two were timed, on one machine. Memory was not measured, of
 #   parts or of tiles.
-# - **Other tiles.** The shipped networks were trained on squares of 128; the overlap of 32 is
-#   a choice, not the best of many.
+# - **Other tiles.** The shipped networks were trained on squares of 64 and 128; tiles of 128
+#   with an overlap of 32 are a choice, not the best of many.
 # - **Detail in large holes.** What comes from a small photo is blurred; nothing sharpens it.
 #
 # ## Exercises
