@@ -23,7 +23,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import attention
 import deformable
@@ -31,6 +30,7 @@ import dynamic
 import gated
 import partial_conv
 import torch
+from machine import processor
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -196,13 +196,6 @@ def markdown(device: str, facts: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def device_name() -> str:
-    """What the processor calls itself, as far as it says, and one thread."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return f"{names[0] if names else 'a CPU'}, 1 thread"
-
-
 def main(rounds: int) -> None:
     """Measure, print, write."""
     torch.set_num_threads(1)
@@ -215,10 +208,10 @@ def main(rounds: int) -> None:
     facts["layers"] = {name: row(forms(), rounds) for name, forms in LAYERS.items()}
     facts["more"] = more(rounds)
     every = json.loads(FILE.read_text()) if FILE.exists() else {}
-    every[device_name()] = facts
+    every[processor()] = facts
     FILE.parent.mkdir(parents=True, exist_ok=True)
     FILE.write_text(json.dumps(every, indent=1) + "\n")
-    print(markdown(device_name(), facts))
+    print(markdown(processor(), facts))
 
 
 if __name__ == "__main__":

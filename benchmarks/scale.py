@@ -16,7 +16,6 @@ import dataclasses
 import datetime
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 
 import torch
 from accelerate import debug_launcher
+from machine import processor
 from PIL import Image
 
 from course_lib import photos, scale, training
@@ -201,12 +201,7 @@ def device_name() -> str:
     """What the numbers are true for."""
     if best_device().type == "cuda":
         return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1] for line in lines if line.startswith("model name")]
-        model = (names or [model])[0].strip()
-    return f"{model}, {torch.get_num_threads()} thread"
+    return processor()
 
 
 if __name__ == "__main__":

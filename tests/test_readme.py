@@ -142,7 +142,9 @@ def test_licence_and_citation_are_valid_and_agree():
 def test_the_table_of_costs_is_as_measured(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     layers = importlib.import_module("layers")
-    ((device, facts),) = json.loads(layers.FILE.read_text("utf-8")).items()
+    every = json.loads(layers.FILE.read_text("utf-8"))  # of all machines it ran on
+    (device,) = [name for name in every if f"rounds in turns on {name}," in README]
+    facts = every[device]
     assert layers.markdown(device, facts) in README
     for found in facts["layers"].values():
         assert 0 < found["limit"] < 1

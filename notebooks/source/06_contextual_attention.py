@@ -17,6 +17,7 @@
 # %%
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 import course_lib as cl
 
@@ -339,17 +340,17 @@ cl.claim("now key 2 wins: the neighbour likes the next", after[1].argmax() == 2)
 # and below: in turn, eight neighbours. But in such numbering the last place of a row is
 # followed by the first of the next: on a map of 3 × 3, places 2 and 3, counted from 0,
 # are no neighbours, yet added. And under a hole a first fill now has a say in the scores
-# around it.
+# around it. (`rearrange` of einops gives axes names: row and column of who asks, y and x, of
+# who answers, v and u; then it numbers the places column by column.)
 
 
 # %%
 def propagated(scores, h, w):
     """(h * w, h * w), as published: the diagonal, in two numberings."""
-    for tall, across in ((h, w), (w, h)):
+    for tall in (h, w):
         eye = torch.eye(3, dtype=scores.dtype)[None, None]
         scores = F.conv2d(scores[None], eye, padding=1)[0]
-        apart = scores.view(tall, across, tall, across)
-        scores = apart.permute(1, 0, 3, 2).reshape(h * w, h * w)
+        scores = rearrange(scores, "(y x) (v u) -> (x y) (u v)", y=tall, v=tall)
     return scores
 
 

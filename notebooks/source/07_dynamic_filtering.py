@@ -17,6 +17,7 @@
 # %%
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 import course_lib as cl
 
@@ -257,8 +258,8 @@ cl.claim("over 2.5 GiB", total[0] > 2.5 * 1024)
 def gated_sum(x, features, weight, bias, size, stride, padding):
     """The same again: 1 + J convolutions, each times its mask feature."""
     columns = torch.cat([bias[:, None], weight], 1)
-    kernels = columns.view(x.shape[1], size, size, -1, columns.shape[1])
-    kernels = kernels.permute(4, 3, 0, 1, 2)  # (1 + J, O, C, k, k)
+    sides = {"c": x.shape[1], "k": size, "l": size}
+    kernels = rearrange(columns, "(c k l o) j -> j o c k l", **sides)  # j: 1 + J
     each = F.conv2d(x, kernels.flatten(0, 1), None, stride, padding)
     each = each.unflatten(1, kernels.shape[:2])
     return each[:, 0] + (each[:, 1:] * features[:, :, None]).sum(1)
@@ -360,7 +361,7 @@ cl.claim("over ten times fewer numbers at each level", min(fewer) > 10)
 # validity, for each is made from such a window alone.
 
 # %%
-fixed = bias.view(3, 5, 5, 4).permute(3, 0, 1, 2)
+fixed = rearrange(bias, "(c k l o) -> o c k l", c=3, k=5, l=5)
 still = gated_sum(x, features, 0 * weight, bias, 5, 2, 2)
 cl.claim(
     "B = 0: one convolution", torch.allclose(still, F.conv2d(x, fixed, None, 2, 2))
