@@ -9,7 +9,10 @@ from torch import Tensor
 
 from course_lib import evidence
 from course_lib.layers import MaskAwareDynamicConv2d
+from course_lib.losses import gradient_penalty
 from course_lib.tensors import ContractError
+
+T = torch.full((1, 1, 1, 1), 0.5)
 
 
 def made(*shape: int, **options) -> MaskAwareDynamicConv2d:
@@ -71,6 +74,31 @@ def test_gated_convolutions_equal_a_kernel_for_every_place(shape: tuple[int, ...
         torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-12)
     for fast, slow in zip(*slopes, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2])
+def test_its_gradients_have_gradients(shape: tuple[int, ...]):
+    layer = made(*shape)
+    x = draw(2, shape[0], 4, 5).requires_grad_()
+    masks = draw(2, shape[5], 4, 5, seed=2).requires_grad_()
+    sources = [x, masks, *layer.parameters()]
+    assert torch.autograd.gradgradcheck(
+        lambda x, masks, *_: layer(x, masks), sources, fast_mode=True
+    )
+
+
+def test_a_gradient_penalty_reaches_every_weight():
+    """The critic's slope comes from a plain sum, which has no graph of its own."""
+    layer, x = made(2, 3, 3, 1, 1, 2, 4), draw(1, 2, 5, 6)
+    masks, found = draw(1, 2, 5, 6, seed=2), []
+    for compute in (layer, lambda *given: naive(layer, *given)):
+        penalty = gradient_penalty(
+            lambda given, by=compute: by(given, masks)[0], x, x + 1, t=T
+        )
+        found.append(torch.autograd.grad(penalty, list(layer.parameters())))
+    for fast, slow in zip(*found, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-12)
+        assert fast.any()
 
 
 def test_a_kernel_can_be_looked_at():
