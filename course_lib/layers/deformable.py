@@ -223,13 +223,13 @@ class DeformableSampling2d(nn.Conv2d):
             *self.geometry[1:],
             reads.modulation,
         )
-        bias = self._bias()
-        if reads.shares is not None:
+        bias, dtype = self._bias(), y.dtype
+        if reads.shares is not None:  # in float32: they widen what they weigh
             y = _mixed(y, reads.shares)
             bias = None if bias is None else _mixed(bias, reads.shares)
         counted = seen if reads.modulation is None else seen * reads.modulation
         counted = counted.sum(1, keepdim=True)
-        return self._balanced(y, counted, bias), counted
+        return self._balanced(y, counted, bias).to(dtype), counted
 
     def _bias(self) -> Tensor | None:
         return None if self.bias is None else self.bias[None, :, None, None]

@@ -33,6 +33,13 @@ class TwoReaches(ReachSelection2d):
         super().__init__(inputs, outputs, (kernel, kernel + 2))
 
 
+class ThreeKernels(DeformableSampling2d):
+    """Mixes three kernels at each place."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options, kernels=3)
+
+
 # Each with the size that it is tested at: two axes, or three for pictures in time
 LAYERS = {
     PlainConv2d: (9, 12),
@@ -42,9 +49,10 @@ LAYERS = {
     GatedConv3d: (3, 9, 12),
     GatedUpConv2d: (9, 12),
     DeformableSampling2d: (9, 12),
+    ThreeKernels: (9, 12),
     TwoReaches: (9, 12),
 }
-SHARING = [DeformableSampling2d]  # validity of the output is a share, not 0 or 1
+SHARING = [DeformableSampling2d, ThreeKernels]  # tell a share, not 0 or 1
 READING = [kind for kind in LAYERS if promises(kind, "reads_validity")]
 FLAT = [kind for kind, size in LAYERS.items() if len(size) == 2]
 DEEP = [kind for kind, size in LAYERS.items() if len(size) == 3]
