@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -109,6 +110,8 @@ def accelerator(
     several processes only, and :func:`fit` stores the network inside then.
 
     Accelerate keeps one setting a process: a new accelerator replaces the one before.
+    ``"cuda:1"`` also becomes torch's current device, the one that Accelerate takes;
+    of several processes each has its own, whatever the index.
     Raises ``TrainingError`` where the device or the precision is not to be had.
     """
     device = where.device if isinstance(where, Run) else torch.device(where)
@@ -120,6 +123,7 @@ def accelerator(
         raise TrainingError("fp16 needs a GPU; a CPU computes in bf16 or with no")
     if not PartialState._shared_state or not PartialState().use_distributed:
         AcceleratorState._reset_state(reset_partial_state=True)
+        _make_current(device)
     made = Accelerator(
         mixed_precision=precision,
         cpu=device.type == "cpu",
@@ -131,6 +135,18 @@ def accelerator(
             f"no {device.type} here: Accelerate found {made.device.type}"
         )
     return made
+
+
+def _make_current(device: torch.device) -> None:
+    """Accelerate's one process computes on the current GPU: make it the one named."""
+    if device.type != "cuda" or device.index is None:
+        return
+    count = torch.cuda.device_count()
+    if device.index >= count:
+        raise TrainingError(
+            f"no {device} here: torch sees {count} GPUs, from cuda:0 on"
+        )
+    torch.cuda.set_device(device)
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
@@ -148,7 +164,7 @@ def fit(
     *,
     steps: int,
     state: Mapping[str, Any] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     every: int = 500,
     progress: bool = True,
     accelerator: Accelerator | None = None,
@@ -157,18 +173,20 @@ def fit(
 ) -> History:
     """Call ``step(next(batches))`` until ``steps`` are done, and keep the losses.
 
-    ``state`` names everything that changes while training (networks, optimisers,
-    random generators). With ``checkpoint`` it is saved every ``every`` steps and at
-    the end; if that file exists, training goes on from it, and the result equals an
-    uninterrupted run when ``batches`` draws only from generators in ``state``.
+    ``step`` returns a dict of losses, one number each. ``state`` names everything that
+    changes while training (networks, optimisers, random generators). With
+    ``checkpoint`` it is saved every ``every`` steps and at the end; if that file
+    exists, training goes on from it, and the result equals an uninterrupted run when
+    ``batches`` draws only from generators in ``state``.
 
     With ``accelerator`` each batch is moved to its device, its loss scaler is part of
     the state, and of several processes only the main one shows and writes.
 
     ``ahead`` batches are drawn by a thread while the step computes; by default 2 where
-    the accelerator is not the CPU, else 0. The generators that the first batch draws
-    from belong to that thread: the step must not use them. They are stored, and left
-    behind, as they were after the last batch that was used.
+    the accelerator is not the CPU, else 0, and always 0 where ``batches`` is itself in
+    ``state``: it counts what was drawn. The generators that the first batch draws from
+    belong to that thread: the step must not use them. They are stored, and left behind,
+    as they were after the last batch that was used.
 
     ``watch(history)`` is called between two steps: before the first, after the last,
     and at most twice a second, so rarely that it takes about a fiftieth of the time.
@@ -178,14 +196,18 @@ def fit(
     Interrupting the kernel stops after the running step, saves, and returns what is
     there; interrupting twice stops at once and saves nothing. Raises
     ``TrainingError`` when a loss is not finite (``state`` falls back to the checkpoint,
-    if there is one), when the batches fail or end, or the checkpoint cannot be read.
+    if there is one), when the batches fail or end, when the checkpoint cannot be read
+    or has other names (``state`` stays as it was), and for arguments that cannot be.
     """
     main = accelerator is None or accelerator.is_main_process
-    store = _Store(checkpoint, dict(state or {}), accelerator)
+    state = _checked(state, every)
+    ahead = _how_far(ahead, accelerator, any(v is batches for v in state.values()))
+    path = None if checkpoint is None else Path(checkpoint)
+    store = _Store(path, state, accelerator)
     history = store.load()
     history.goal = steps
     look = _Look(watch if main else None, store.state)
-    feed = _Feed(batches, steps - history.steps, _how_far(ahead, accelerator), store)
+    feed = _Feed(batches, steps - history.steps, ahead, store)
     try:
         with (
             _interruptible(history),
@@ -206,7 +228,31 @@ def fit(
     return history
 
 
-def _how_far(ahead: int | None, accelerator: Accelerator | None) -> int:
+def _checked(state: Mapping[str, Any] | None, every: int) -> dict[str, Any]:
+    """A copy of the state, all of which can be stored."""
+    if every < 1:
+        raise TrainingError(f"every={every}: steps between two checkpoints, at least 1")
+    found = dict(state or {})
+    for name, value in found.items():
+        both = hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+        if not (both or isinstance(value, torch.Generator)):
+            raise TrainingError(
+                f"state[{name!r}] is a {type(value).__name__}: give networks, "
+                "optimisers and others with state_dict and load_state_dict, or a "
+                "torch.Generator"
+            )
+    return found
+
+
+def _how_far(ahead: int | None, accelerator: Accelerator | None, counts: bool) -> int:
+    """``counts``: the batches are in the state, which must say what was used."""
+    if counts and ahead:
+        raise TrainingError(
+            f"ahead={ahead}, and the batches are in state: they count what was drawn, "
+            "so a resumed training would leave some out. Leave ahead away"
+        )
+    if counts:
+        return 0
     if ahead is not None:
         return ahead
     return AHEAD if accelerator and accelerator.device.type != "cpu" else 0
@@ -235,8 +281,7 @@ def _interruptible(history: History) -> Iterator[None]:
 
 
 def _note(history: History, losses: Losses) -> None:
-    detached = {name: torch.as_tensor(v).detach() for name, v in losses.items()}
-    numbers = {name: float(v) for name, v in detached.items()}
+    numbers = _numbers(losses)
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     if bad:
         raise _NotFiniteError(
@@ -246,6 +291,28 @@ def _note(history: History, losses: Losses) -> None:
     for name, value in numbers.items():
         history.losses.setdefault(name, []).append(value)
     history.steps += 1
+
+
+def _numbers(losses: Losses) -> dict[str, float]:
+    """Plain numbers; a GPU is waited for once, not for each of them."""
+    if not isinstance(losses, Mapping):
+        raise TrainingError(
+            f"the step returned {type(losses).__name__}: return a dict of losses, such "
+            'as {"loss": loss}'
+        )
+    found = {name: torch.as_tensor(v).detach() for name, v in losses.items()}
+    for name, value in found.items():
+        if value.numel() != 1:
+            raise TrainingError(
+                f"the loss {name!r} has the shape {tuple(value.shape)}: return one "
+                "number, such as its mean()"
+            )
+    numbers: dict[str, float] = {}
+    for device in {value.device for value in found.values()}:
+        here = {k: v.reshape(()) for k, v in found.items() if v.device == device}
+        listed = torch.stack(list(here.values())).tolist()
+        numbers |= dict(zip(here, map(float, listed), strict=True))
+    return {name: numbers[name] for name in found}
 
 
 # ---- the data ----
@@ -374,17 +441,33 @@ class _Store:
         """Set the state to the checkpoint's; without one, a new history."""
         if self.path is None or not self.path.exists():
             return History()
+        before: dict[str, Any] = {}
         try:
             stored = torch.load(self.path, weights_only=True, map_location="cpu")
+            self._compare(stored["state"])
+            facts = stored["history"]
+            history = History(steps=facts.pop("steps"), **facts)
+            before = {k: deepcopy(self._get(v)) for k, v in self.state.items()}
             for name, value in self.state.items():
                 self._set(value, stored["state"][name])
-            facts = stored["history"]
-            return History(steps=facts.pop("steps"), **facts)
+            return history
         except Exception as error:
+            for name, value in before.items():  # half of it may be set by now
+                self._set(self.state[name], value)
             raise TrainingError(
                 f"checkpoint {self.path.name} cannot be resumed "
                 f"({type(error).__name__}: {error}). Delete it to start again"
             ) from error
+
+    def _compare(self, stored: Mapping[str, Any]) -> None:
+        """Names left out would be gone with the next save: refuse before anything."""
+        gone, new = stored.keys() - self.state.keys(), self.state.keys() - stored.keys()
+        says = [f"it holds {', '.join(sorted(gone))} as well"] * bool(gone)
+        says += [f"it holds no {', '.join(sorted(new))}"] * bool(new)
+        if says:
+            raise TrainingError(
+                f"{' and '.join(says)}; give a state with the same names"
+            )
 
     def fall_back(self) -> str:
         """Set the state to the last good one; what to tell about it."""

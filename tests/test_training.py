@@ -6,13 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib import training
 from course_lib.session import start
@@ -123,6 +123,69 @@ def test_steps_are_counted_whatever_the_step_returns():
     assert calls == list(range(6))
     assert history.steps == 6
     assert history.losses == {"critic": [1, 1], "painter": [2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (
+            None,
+            r'the step returned NoneType: return a dict of losses, such as \{"loss"',
+        ),
+        (torch.ones(()), "the step returned Tensor"),
+        (
+            {"a": 1.0, "b": torch.ones(3)},
+            r"the loss 'b' has the shape \(3,\).*mean\(\)",
+        ),
+    ],
+)
+def test_a_step_that_returns_no_losses_is_told_so(returned: object, says: str):
+    with pytest.raises(TrainingError, match=says):
+        plain(lambda _: returned, iter(range(9)))
+
+
+def test_losses_of_any_kind_are_read_exactly_and_with_one_wait():
+    class Waits(TorchDispatchMode):
+        """Counts the numbers asked for one by one: a GPU is waited for each time."""
+
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    one, tenth = torch.tensor([1.0]), torch.tensor(0.1, dtype=torch.float64)
+    losses = {"z": one, "half": torch.tensor(0.75).bfloat16(), "a": tenth, "n": 2}
+    with Waits() as waits:
+        history = plain(lambda _: losses, iter(range(9)))
+    assert history.losses == {
+        "z": [1.0] * 3,
+        "half": [0.75] * 3,
+        "a": [0.1] * 3,
+        "n": [2.0] * 3,
+    }
+    assert list(history.losses) == list(losses)
+    assert waits.count == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"every": 0}, "every=0: steps between two checkpoints, at least 1"),
+        ({"state": {"w": nn.Parameter(torch.ones(1))}}, r"state\['w'\] is a Parameter"),
+        ({"state": {"rate": 0.1}}, r"state\['rate'\] is a float: give networks"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_the_first_step(options, says):
+    steps: list[int] = []
+    with pytest.raises(TrainingError, match=says):
+        plain(lambda k: steps.append(k) or {}, iter(range(9)), **options)
+    assert steps == []
+
+
+def test_a_checkpoint_may_be_named_by_a_string(tmp_path: Path):
+    Setup().fit(2, str(tmp_path / "run.pt"))
+    assert Setup().fit(2, tmp_path / "run.pt").steps == 2
 
 
 def test_no_steps_do_nothing():
@@ -298,6 +361,46 @@ def test_a_checkpoint_that_cannot_be_read_says_so(tmp_path: Path, damage: str):
         Setup().fit(4, path)
     for part in ("run.pt cannot be resumed", "Delete it to start again"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["network"], "it holds generator, optimizer, schedule as well"),
+        (
+            ["network", "optimizer", "schedule", "noise"],
+            "it holds generator as well and it holds no noise",
+        ),
+    ],
+)
+def test_a_checkpoint_with_other_names_is_refused_and_kept(tmp_path, names, says):
+    path = tmp_path / "run.pt"
+    Setup().fit(2, path)
+    stored, second = path.read_bytes(), Setup()
+    before = weights_of(second)
+    every = second.state | {"noise": torch.Generator()}
+    state = {name: every[name] for name in names}
+    with pytest.raises(TrainingError, match=rf"run\.pt cannot be resumed.*{says}"):
+        second.fit(3, path, state=state)
+    assert path.read_bytes() == stored
+    assert all(map(torch.equal, weights_of(second), before))
+
+
+def weights_of(setup: Setup) -> list[Tensor]:
+    return [value.clone() for value in setup.network.state_dict().values()]
+
+
+def test_a_refused_checkpoint_changes_nothing_of_the_state(tmp_path: Path):
+    path, sizes = tmp_path / "run.pt", (3, 2)
+    first = {"a": Setup().network, "b": nn.Linear(2, 2)}
+    plain(lambda _: {}, iter(range(9)), state=first, checkpoint=path)
+    setup, untouched = Setup(), Setup()
+    for each in (setup, untouched):
+        each.step(torch.ones(8, 3))
+    state = {"a": setup.network, "b": nn.Linear(*sizes)}
+    with pytest.raises(TrainingError, match="size mismatch"):
+        plain(None, iter(()), 9, state=state, checkpoint=path)
+    assert same(setup, untouched)
 
 
 # ---------------------------------------------------------------------------- stopping
@@ -531,6 +634,47 @@ def test_batches_are_drawn_ahead_only_where_another_device_computes():
     assert max(threads) == before + 1
 
 
+class Counted:
+    """Batches that count what was drawn of them, as ``datasets.Batches`` does."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __next__(self) -> int:
+        self.taken += 1
+        return self.taken
+
+    def state_dict(self) -> dict[str, int]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.taken = state["taken"]
+
+
+def test_batches_that_are_resumed_themselves_are_not_drawn_ahead(tmp_path: Path):
+    seen: list[int] = []
+
+    def step(k: int) -> dict[str, float]:
+        seen.append(k)
+        if k == 3:
+            time.sleep(0.02)  # a thread would get ahead
+            signal.raise_signal(signal.SIGINT)
+        return {"loss": 0.0}
+
+    def run(**options) -> History:
+        batches = Counted()
+        state, path = {"batches": batches}, tmp_path / "run.pt"
+        meta = stand_in(device=torch.device("meta"))
+        options |= {"state": state, "checkpoint": path, "accelerator": meta}
+        return plain(step, batches, 8, **options)
+
+    assert run().interrupted
+    assert run(ahead=0).steps == 8
+    assert seen == list(range(1, 9))
+    with pytest.raises(TrainingError, match=r"ahead=2, and the batches are in state"):
+        run(ahead=2)
+
+
 def test_only_the_main_process_writes_shows_and_looks(tmp_path: Path, capsys):
     other, looks = stand_in(is_main_process=False), []
     path = tmp_path / "run.pt"
@@ -643,6 +787,20 @@ def test_what_cannot_be_had_is_refused():
         training.accelerator("xpu", "no")
 
 
+def test_a_gpu_named_by_its_number_is_the_one_that_computes(monkeypatch):
+    """With two GPUs that are not here: Accelerate takes the current one."""
+    current: list[torch.device] = []
+    found = lambda **_: stand_in(device=torch.device("cuda"))  # noqa: E731
+    monkeypatch.setattr(training, "Accelerator", found)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    training.accelerator("cuda:1", "no")
+    training.accelerator("cuda", "no")
+    assert current == [torch.device("cuda:1")]
+    with pytest.raises(TrainingError, match="no cuda:2 here: torch sees 2 GPUs"):
+        training.accelerator("cuda:2", "no")
+
+
 # ----------------------------------------------------------------------------- watching
 
 
@@ -674,36 +832,45 @@ def test_watching_changes_no_training():
     assert seen[-1] == 6
 
 
+class Clock:
+    """Time that passes only when it is told to, whatever else the machine does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        here = SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(training, "time", here)
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_watching_is_rare_and_always_at_both_ends(monkeypatch):
-    monkeypatch.setattr(training, "WATCH_PAUSE", 0.05)
-    times, seen = [], []
+    clock, seen = Clock(monkeypatch), []
 
     def look(history: History) -> None:
-        times.append(time.perf_counter())
         seen.append((history.steps, history.losses.get("loss", [])[-1:]))
 
     def working(_: int) -> dict[str, float]:
-        time.sleep(0.01)
+        clock.work(0.125)
         return {"loss": 0.5}
 
-    plain(working, iter(range(99)), 30, watch=look)
-    pauses = [late - early for early, late in pairwise(times[:-1])]
-    assert min(pauses) >= 0.05
-    assert 3 <= len(seen) < 30
-    assert seen[0] == (0, [])
-    assert seen[-1] == (30, [0.5])
+    plain(working, iter(range(99)), 10, watch=look)  # every 0.5 s: every fourth step
+    assert seen == [(0, []), (4, [0.5]), (8, [0.5]), (10, [0.5])]
 
 
 def test_a_slow_look_is_taken_seldom(monkeypatch):
-    monkeypatch.setattr(training, "WATCH_PAUSE", 0.1)
-    seen = []
+    clock, seen = Clock(monkeypatch), []
 
     def look(history: History) -> None:
-        time.sleep(0.05)
+        clock.work(0.125)
         seen.append(history.steps)
 
-    plain(lambda _: time.sleep(0.05) or {}, iter(range(99)), 12, watch=look)
-    assert seen == [0, 12]  # 0.05 s of looking every 2.5 s
+    def working(_: int) -> dict[str, float]:
+        clock.work(0.5)
+        return {}
+
+    plain(working, iter(range(99)), 15, watch=look)
+    assert seen == [0, 13, 15]  # 0.125 s of looking every 6.25 s
 
 
 def test_an_interrupted_training_is_looked_at_once_more_a_broken_step_is_not():
