@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from course_lib import holes
-from course_lib.losses import vgg_distance
+from course_lib.losses import inputs, vgg_distance
 from course_lib.tensors import (
     ContractError,
     check_hole,
     check_image,
     check_pair,
+    check_prediction,
     composite,
     hide,
 )
@@ -45,14 +46,16 @@ __all__ = [
 
 
 class MethodError(RuntimeError):
-    """A method that returned NaN, another shape, or read the hidden pixels."""
+    """A method that returned no picture, another shape, or read the hidden pixels."""
 
 
 def hole_l1(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     """Mean absolute error over the missing pixels, ``(N,)``; 0 = equal, at most 1.
 
-    NaN for a sample without a hole.
+    NaN for a sample without a hole. This and all other metrics compute in float32 at
+    least, and raise ``ContractError`` for shapes that do not belong together.
     """
+    filled, image, hole = inputs.take(filled, image, hole)
     return _in_hole((filled - image).abs(), hole)
 
 
@@ -61,6 +64,7 @@ def hole_psnr(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
 
     NaN for a sample without a hole.
     """
+    filled, image, hole = inputs.take(filled, image, hole)
     return -10 * _in_hole((filled - image).square(), hole).log10()
 
 
@@ -69,7 +73,7 @@ def psnr(filled: Tensor, image: Tensor) -> Tensor:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     return peak_signal_noise_ratio(
-        filled, image, data_range=1.0, reduction="none", dim=(1, 2, 3)
+        *_wide(filled, image), data_range=1.0, reduction="none", dim=(1, 2, 3)
     )
 
 
@@ -78,7 +82,7 @@ def ssim(filled: Tensor, image: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     found = structural_similarity_index_measure(
-        filled, image, data_range=1.0, reduction="none"
+        *_wide(filled, image), data_range=1.0, reduction="none"
     )
     assert isinstance(found, Tensor)
     return found.reshape(-1)
@@ -91,6 +95,7 @@ def seam(filled: Tensor, image: Tensor, hole: Tensor) -> Tensor:
     known, minus the same in the true picture. 0 = as in the truth, positive = a
     visible seam, negative = the rim is smoother than the truth. NaN without a rim.
     """
+    filled, image, hole = inputs.take(filled, image, hole)
     total = count = torch.zeros(len(hole), device=hole.device)
     for axis in (-1, -2):
         step = partial(torch.diff, dim=axis)
@@ -187,7 +192,7 @@ def _measure(
     metrics: Sequence[str], prediction: Tensor, image: Tensor, hole: Tensor
 ) -> dict[str, Tensor]:
     check_pair(image, hole)
-    check_image(image)
+    image = inputs.widen(check_image(image))
     filled = check_image(composite(prediction, image, hole), "prediction (in the hole)")
     filled = filled.clamp(0, 1)  # the check allows for rounding
     return {name: MEASURES[name](filled, image, hole) for name in metrics}
@@ -260,9 +265,9 @@ def evaluate(
     Hole k lies on picture ``k % N``: with ``per_cell`` a multiple of N, every cell of
     the table gets every picture equally often. A method is called with batches of
     pictures whose hidden pixels are NaN, and gives a prediction of the same shape.
-    Raises ``MethodError``, naming the method, if it returns NaN in a hole or another
-    shape, and ``ContractError`` if pictures and holes do not fit, a metric is
-    unknown, or a prediction leaves [0, 1].
+    Raises ``MethodError``, naming the method, if it returns no picture, another shape,
+    or in a hole NaN or values outside [0, 1]; and ``ContractError`` if pictures and
+    holes do not fit, or a metric is unknown.
     ``metrics`` names those to take; the VGG distance costs most.
     """
     unknown = [name for name in metrics if name not in MEASURES]
@@ -297,7 +302,12 @@ def _run(
     return _measure(metrics, prediction, truth, hole)
 
 
-def _check_prediction(name: str, made: Tensor, hole: Tensor, truth: Tensor) -> None:
+def _check_prediction(name: str, made: object, hole: Tensor, truth: Tensor) -> None:
+    if not isinstance(made, Tensor):
+        raise MethodError(
+            f"{name} returned {made!r:.40}, expected a tensor {tuple(truth.shape)}: "
+            "end the method with return and the picture that it made"
+        )
     if made.shape != truth.shape:
         raise MethodError(
             f"{name} returned {tuple(made.shape)} for pictures {tuple(truth.shape)}"
@@ -309,6 +319,10 @@ def _check_prediction(name: str, made: Tensor, hole: Tensor, truth: Tensor) -> N
             "are NaN, so it read them. Select with torch.where or hide(image, hole) "
             "instead of multiplying"
         )
+    try:
+        check_image(hide(made, 1 - hole, 0.0), "its prediction (in the hole)")
+    except ContractError as error:
+        raise MethodError(f"{name}: {error}") from error
 
 
 def _by_cell(values: Tensor, benchmark: holes.Benchmark) -> Tensor:
@@ -322,6 +336,11 @@ def _by_cell(values: Tensor, benchmark: holes.Benchmark) -> Tensor:
 
 
 def _in_hole(error: Tensor, hole: Tensor) -> Tensor:
-    wide = torch.promote_types(error.dtype, torch.float32)  # a sum of halves overflows
-    inside = torch.where(hole.bool(), error, 0.0).sum((1, 2, 3), dtype=wide)
-    return inside / (hole.sum((1, 2, 3), dtype=wide) * error.shape[1])
+    inside = torch.where(hole.bool(), error, 0.0).sum((1, 2, 3))
+    return inside / (hole.sum((1, 2, 3)) * error.shape[1])
+
+
+def _wide(filled: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    check_image(image, finite=False)
+    check_prediction(filled, image, image[:, :1])  # of the hole only the shape counts
+    return inputs.widen(filled), inputs.widen(image)

@@ -123,7 +123,7 @@ def _each(
     """Run a NumPy fill, ``(H, W, 3), (H, W) -> (H, W, 3)``, over the batch."""
     _check(image, hole)
     pictures = hide(image, hole, 0.5).detach().cpu().double().numpy()
-    missing = hole.detach().cpu().numpy()[:, 0] > 0
+    missing = (hole[:, 0] > 0).cpu().numpy()  # NumPy has no bfloat16
     result = [
         fill(np.ascontiguousarray(picture.transpose(1, 2, 0)), gap)
         for picture, gap in zip(pictures, missing, strict=True)

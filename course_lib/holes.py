@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from course_lib import photos
 from course_lib.session import ASSETS
 from course_lib.tensors import check_hole, hide
 
@@ -374,7 +375,8 @@ def touches_border(hole: Tensor, margin: float = MARGIN) -> Tensor:
     """Whether a hole comes nearer to the border than ``margin`` sides, ``(N,)``."""
     top, left = (math.ceil(margin * n) for n in hole.shape[-2:])
     inner = hole[..., top : hole.shape[-2] - top, left : hole.shape[-1] - left]
-    return hole.flatten(1).sum(1) > inner.flatten(1).sum(1)
+    missing, within = hole.flatten(1), inner.flatten(1)  # sums of halves would round
+    return missing.count_nonzero(1) > within.count_nonzero(1)
 
 
 def distance(hole: Tensor) -> Tensor:
@@ -387,7 +389,7 @@ def distance(hole: Tensor) -> Tensor:
     """
     from scipy.ndimage import distance_transform_edt
 
-    missing = hole.detach().cpu().numpy() != 0
+    missing = (hole != 0).cpu().numpy()  # NumPy has no bfloat16
     found = np.full(missing.shape, np.inf)
     for field, sample in zip(found, missing, strict=True):
         if not sample.all():
@@ -404,7 +406,7 @@ def nearest(hole: Tensor) -> Tensor:
     """
     from scipy.ndimage import distance_transform_edt
 
-    missing = hole.detach().cpu().numpy()[:, 0] != 0
+    missing = (hole[:, 0] != 0).cpu().numpy()
     found = np.empty((len(missing), 2, *missing.shape[1:]), dtype=np.int64)
     found[:] = np.indices(missing.shape[1:])
     for places, sample in zip(found, missing, strict=True):
@@ -545,8 +547,7 @@ def from_files(
     picture, no file at all, or an average ratio above the last bucket (0.6), the
     sign of the wrong colour.
     """
-    if hole_is not in ("white", "black"):
-        raise HoleError(f"hole_is must be 'white' or 'black', not {hole_is!r}")
+    _check_colour(hole_is)
     pictures = [_read_grey(file, size) for file in islice(_hole_files(source), limit)]
     if not pictures:
         raise HoleError(f"{source} holds no PNG, JPEG or WebP file")
@@ -563,7 +564,11 @@ def from_files(
 
 
 def read(path: str | Path, size: Size, *, hole_is: Literal["white", "black"]) -> Tensor:
-    """One hole picture, read as by ``from_files``: ``(1, 1, H, W)``, of any ratio."""
+    """One hole picture, read as by ``from_files``: ``(1, 1, H, W)``, of any ratio.
+
+    Raises ``HoleError`` for a file that is no picture.
+    """
+    _check_colour(hole_is)
     white = _read_grey(Path(path), size)[None, None] > 0.5
     return (white if hole_is == "white" else ~white).float()
 
@@ -571,6 +576,7 @@ def read(path: str | Path, size: Size, *, hole_is: Literal["white", "black"]) ->
 def files(folder: str | Path) -> list[Path]:
     """The PNG, JPEG and WebP files in a folder and those inside it, in order.
 
+    The ``._NAME`` files of a Mac are left out.
     Raises ``HoleError`` if there are none.
     """
     found = [p for p in _hole_files(Path(folder)) if isinstance(p, Path)]
@@ -585,29 +591,37 @@ def _hole_files(source: str | Path | Iterable[Path]) -> Iterator[Path | IO[bytes
         yield from source
         return
     path = Path(source).expanduser()
-    endings = (".png", ".jpg", ".jpeg", ".webp")
     if path.is_dir():
-        yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in endings)
+        yield from sorted(p for p in path.rglob("*") if _is_picture(p.name))
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
-                if name.lower().endswith(endings):
+                if _is_picture(name.rpartition("/")[2]):
                     with archive.open(name) as file:
                         yield file
     except (zipfile.BadZipFile, FileNotFoundError) as error:
         raise HoleError(f"{path} is neither a folder nor a zip file") from error
 
 
+def _is_picture(name: str) -> bool:
+    endings = (".png", ".jpg", ".jpeg", ".webp")
+    return name.lower().endswith(endings) and not name.startswith("._")  # a Mac's
+
+
+def _check_colour(hole_is: str) -> None:
+    if hole_is not in ("white", "black"):
+        raise HoleError(f"hole_is must be 'white' or 'black', not {hole_is!r}")
+
+
 def _read_grey(file: Path | IO[bytes], size: Size) -> Tensor:
     height, width = _pair(size)
     try:
         with Image.open(file) as picture:
-            grey = picture.convert("L").resize(
-                (width, height), Image.Resampling.NEAREST
-            )
-            return torch.from_numpy(np.array(grey)).float() / 255
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            grey = photos.eight_bits(picture).convert("L")
+            resized = grey.resize((width, height), Image.Resampling.NEAREST)
+            return torch.from_numpy(np.array(resized)).float() / 255
+    except Exception as error:  # a damaged file makes a reader raise of any kind
         raise HoleError(
             f"{getattr(file, 'name', file)} is no picture: {error}"
         ) from error

@@ -7,11 +7,11 @@ would refuse for its sides, or that is too large to be given to it at once.
 import math
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import holes
 from course_lib.tensors import ContractError, check_pair, composite, hide
@@ -37,7 +37,8 @@ def fill_any(
     """The picture with its hole filled by ``network(image, hole)``, whatever its size.
 
     ``image (N, 3, H, W)`` in ``[0, 1]``, ``hole (N, 1, H, W)`` -> ``(N, 3, H, W)``.
-    Known pixels come back bit-exact; what the hole hides is never read.
+    Known pixels come back bit-exact; what the hole hides is never read. The network is
+    given its own floats: a float64 picture is float32 to a float32 network.
 
     A side that is no multiple of ``network.factor`` (1 where there is none) is padded
     for the network and cut again, see :func:`padded`. A side longer than ``tile``
@@ -73,8 +74,14 @@ def padded(
 
     Picture and hole go on alike: ``"replicate"`` repeats the last row and column,
     ``"reflect"`` mirrors at the border; with ``"missing"`` what is added is missing.
-    Returns both, ``(N, 3, H', W')`` and ``(N, 1, H', W')``.
+    Returns both, ``(N, 3, H', W')`` and ``(N, 1, H', W')``. Raises ``ContractError``
+    for another ``padding``.
     """
+    if padding not in get_args(Padding):
+        raise ContractError(
+            f"padding {padding!r}, expected one of {', '.join(get_args(Padding))}: "
+            "choose among these"
+        )
     rows, columns = (
         _continued(side, _up_to(side, factor), padding) for side in image.shape[-2:]
     )
@@ -139,7 +146,7 @@ def _in_tiles(
 
     Each picture has its own tiles: those that only another's hole touches are left out.
     """
-    made = torch.zeros_like(image)
+    made, own = torch.zeros_like(image), _dtype(network, image)
     down, across = (feather(side, tile, overlap) for side in image.shape[-2:])
     alone = len(down) == len(across) == 1
     for (i, j), rows, columns in _placed(hole, tile, overlap):
@@ -147,7 +154,8 @@ def _in_tiles(
         touched = hole[place].flatten(1).any(1).nonzero().flatten()
         if not len(touched):
             continue
-        answer = network(image[place][touched], hole[place][touched]).to(image.dtype)
+        shown, missing = (x[place][touched].to(own) for x in (image, hole))
+        answer = network(shown, missing).to(image.dtype)
         if not alone:  # times 1 would be exact, but a NaN's place would be lost
             weight = torch.outer(down[i, slice(*rows)], across[j, slice(*columns)])
             answer = answer * weight.to(answer)
@@ -199,6 +207,12 @@ def _continued(side: int, length: int, padding: Padding) -> Tensor:
 
 def _up_to(side: int, factor: int) -> int:
     return math.ceil(side / factor) * factor
+
+
+def _dtype(network: Network, image: Tensor) -> torch.dtype:
+    """What a network computes in: its weights' type, or without any the picture's."""
+    weights = network.parameters() if isinstance(network, nn.Module) else iter(())
+    return next(weights, image).dtype
 
 
 def _factor(network: Network) -> int:

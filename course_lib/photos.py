@@ -22,6 +22,8 @@ from course_lib.session import ASSETS
 SPLITS = ("train", "validation", "evaluation")
 FOLDER = ASSETS / "photos"
 MANIFEST = FOLDER / "manifest.csv"
+FILLED = ("course_lib", "filled")  # a text in each PNG that ``folders`` made
+HOLE = ".hole.png"  # how the hole of a photo is named: beach.jpg, beach.hole.png
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 MAX_PIXELS = 64_000_000
 KEPT_SIDE = 1024  # the short side that a collection keeps in memory, in pixels
@@ -72,6 +74,55 @@ def decode(data: bytes, name: str = "the picture") -> Tensor:
     or has more than 64 megapixels.
     """
     return _to_float(_decode(data, name))
+
+
+def files(folder: str | Path) -> list[Path]:
+    """The pictures in a folder and those inside it, by their endings, in order.
+
+    Left out is what lies beside photos and is none: holes (``NAME.hole.png``), fills
+    that the course made of them, and the ``._NAME`` files of a Mac. Raises
+    ``PhotoError`` if there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise PhotoError(f"{folder} is no folder; write folder:PATH of your pictures")
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.endswith(HOLE)
+        and not path.name.startswith("._")
+        and not (path.suffix.lower() == ".png" and is_fill(path))
+    )
+
+
+def is_fill(path: Path) -> bool:
+    """Whether a file is a PNG that ``folders.fill_folder`` made: it says so itself."""
+    return texts(path).get(FILLED[0]) == FILLED[1]
+
+
+def texts(path: Path) -> dict[str, object]:
+    """What a picture file says beside its pixels; nothing, if it is no picture."""
+    try:
+        with warnings.catch_warnings():  # the pixels are not read
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                return {str(key): value for key, value in opened.info.items()}
+    except Exception:  # as in _decode
+        return {}
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits, or in floats, as 8 bits; other pictures as they are.
+
+    65535 becomes 255, and so does the largest float. Pillow's ``convert`` would cut
+    at 255 instead of dividing.
+    """
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    top = 65535 if picture.mode.startswith("I") else max(values.max(), 1e-9)
+    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
 
 
 def square(image: Tensor, size: int) -> Tensor:
@@ -142,11 +193,13 @@ class Collection:
 def collection(source: str = "train", limit: int | None = None) -> Collection:
     """Photographs to train on: a bundled split, or ``"folder:PATH"`` for your own.
 
-    Decoded once, here, and kept with a short side of at most 1024 pixels. A file that
-    cannot be read is skipped with one warning that names it. Raises ``PhotoError``
-    for an unknown split, a missing folder, or a folder without a readable picture.
+    Decoded once, here, and kept with a short side of at most 1024 pixels; which files
+    of a folder are taken says :func:`files`. A file that cannot be read is skipped with
+    one warning that names it. Raises ``PhotoError`` for an unknown split, a missing
+    folder, or a folder without a readable picture.
     """
-    paths = _folder(source) if source.startswith("folder:") else _bundled(source)
+    own = source.startswith("folder:")
+    paths = files(source.removeprefix("folder:")) if own else _bundled(source)
     found, pictures, broken = [], [], []
     for path in paths[:limit]:
         try:
@@ -160,20 +213,13 @@ def collection(source: str = "train", limit: int | None = None) -> Collection:
     if not pictures:
         raise PhotoError(
             f"{source!r} holds no readable picture (looked for files ending in "
-            f"{', '.join(sorted(SUFFIXES))})"
+            f"{', '.join(sorted(SUFFIXES))}; holes and fills are none)"
         )
     return Collection(found, pictures)
 
 
 def _bundled(split: str) -> list[Path]:
     return [FOLDER / f"{name}.webp" for name in names(split)]
-
-
-def _folder(source: str) -> list[Path]:
-    folder = Path(source.removeprefix("folder:")).expanduser()
-    if not folder.is_dir():
-        raise PhotoError(f"{folder} is no folder; write folder:PATH of your pictures")
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
 def _decode_file(path: Path) -> Tensor:
@@ -196,7 +242,7 @@ def _decode(data: bytes, name: str) -> Tensor:
         ) from error
     except PhotoError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a damaged file makes a reader raise of any kind
         raise PhotoError(f"{name} is damaged or incomplete: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
@@ -215,10 +261,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith(("I", "F")):  # 16-bit grey: Pillow would clip at 255
-        values = np.asarray(picture, dtype=np.float64)
-        top = 65535 if picture.mode.startswith("I") else max(values.max(), 1e-9)
-        picture = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+    picture = eight_bits(picture)
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La"):
         layer = picture.convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")

@@ -146,7 +146,7 @@ def grid(
         )
     gap, head, side = 6, 20, 74 if rows else 0
     scale = scale or _fit(width, len(columns), 820 - side)
-    h, w = round(height * scale), round(width * scale)
+    h, w = (max(1, round(n * scale)) for n in (height, width))  # a strip stays seen
     shape = (head + count * (h + gap) - gap, side + len(columns) * (w + gap) - gap, 3)
     canvas = np.full(shape, 255, np.uint8)
     for j, value in enumerate(columns.values()):

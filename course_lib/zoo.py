@@ -1,7 +1,8 @@
 """Trained weights that come with the course, and their cards.
 
 ``zoo.load("plain_unet")`` gives a network ``(image, hole) -> image`` in ``[0, 1]``,
-ready to use. The card beside each file says how it was trained and what it scores.
+ready to use; :func:`fillers` names all that are of this kind, the others make holes.
+The card beside each file says how it was trained and what it scores.
 """
 
 import hashlib
@@ -31,6 +32,11 @@ class ZooError(RuntimeError):
 def names() -> list[str]:
     """The names of all shipped networks."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def fillers() -> list[str]:
+    """The names of those that fill: ``(image, hole) -> image``. Raises ``ZooError``."""
+    return [name for name in names() if _kind(name) in _FILLERS]
 
 
 def card(name: str) -> dict[str, Any]:
@@ -104,7 +110,8 @@ def save(
     facts: dict[str, Any],
     shares: str | None = None,
 ) -> None:
-    """Write half-precision weights and their card. Raises ``ZooError`` above 2.5 MB.
+    """Write half-precision weights and their card. Raises ``ZooError`` above 2.5 MB,
+    and for weights or facts that are not finite.
 
     A running statistic that half precision cannot hold stays in float32.
     ``facts`` are the card's own entries: command, seed, device, minutes, data, scores.
@@ -131,8 +138,11 @@ def save(
         **shared,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-    _write({f"{name}.safetensors": content, f"{name}.json": text.encode()})
+    try:
+        text = json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:  # NaN is no JSON: other readers would refuse the card
+        raise ZooError(f"{name}: its card would hold NaN or infinity") from error
+    _write({f"{name}.safetensors": content, f"{name}.json": f"{text}\n".encode()})
 
 
 def rounded(network: nn.Module) -> nn.Module:
@@ -143,7 +153,13 @@ def rounded(network: nn.Module) -> nn.Module:
     return copy
 
 
+_FILLERS = {"Cascade", "CoarseToFine", "UNet"}
 _AGAIN = "Fetch the course's files again, or retrain: python3 course.py weights NAME"
+
+
+def _kind(name: str) -> object:
+    plan = card(name).get("network")
+    return plan.get("class") if isinstance(plan, dict) else None
 
 
 def _stored(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -259,6 +259,31 @@ def test_score_refuses_what_does_not_belong_together():
         score(hide(filled, hole, float("nan")), image, hole)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_is_scored_in_float32(kind: torch.dtype):
+    prediction, image, hole = (part.to(kind) for part in triple(2, 64, 64))
+    wide = [part.float() for part in (prediction, image, hole)]
+    assert same(score(prediction, image, hole), score(*wide))
+    for metric in (evaluation.hole_l1, evaluation.hole_psnr, evaluation.seam):
+        assert torch.equal(metric(prediction, image, hole), metric(*wide))
+    for whole in (evaluation.psnr, evaluation.ssim):
+        assert torch.equal(whole(prediction, image), whole(*wide[:2]))
+
+
+def test_a_metric_broadcasts_nothing():
+    filled, image, hole = triple(2)
+    for metric in (evaluation.hole_l1, evaluation.hole_psnr, evaluation.seam):
+        with pytest.raises(ContractError, match="same shape"):
+            metric(filled[:1], image, hole)
+        with pytest.raises(ContractError, match=r"hole \(1, 1, 24, 28\) does not fit"):
+            metric(filled, image, hole[:1])
+    for whole in (evaluation.psnr, evaluation.ssim):
+        with pytest.raises(ContractError, match="same shape"):
+            whole(filled[:1], image)
+        with pytest.raises(ContractError, match="image has shape"):
+            whole(filled[0], image[0])
+
+
 def test_scores_carry_no_gradient():
     filled, image, hole = triple(1)
     found = score(filled.requires_grad_(), image, hole)
@@ -402,6 +427,32 @@ def test_a_method_that_multiplies_is_caught_by_name():
 def test_a_method_of_another_shape_is_caught_by_name():
     with pytest.raises(MethodError, match=r"half returned \(5, 3, 8, 8\) for .*16"):
         evaluate({"half": lambda x, _: x[..., ::2, ::2]}, pictures(), small_benchmark())
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (
+            lambda x: None,
+            r"returned None, expected a tensor \(5, 3, 16, 16\): .*return",
+        ),
+        (lambda x: x.nan_to_num(0.5) * 255, r": its prediction .* has values .* 255"),
+        (lambda x: x.nan_to_num(torch.inf), r": its prediction .* has values"),
+        (lambda x: x.nan_to_num(0.5).byte(), r": its prediction .* dtype torch.uint8"),
+    ],
+)
+def test_a_method_that_gives_no_picture_is_caught_by_name(made, says: str):
+    with pytest.raises(MethodError, match=f"^odd{says}|^odd {says}"):
+        evaluate({"odd": lambda x, _: made(x)}, pictures(), small_benchmark())
+
+
+def test_a_method_may_leave_anything_beside_its_hole():
+    def careless(image: Tensor, hole: Tensor) -> Tensor:
+        return torch.where(hole == 1, 0.5, -7.0).expand_as(image)
+
+    found = evaluate({"careless": careless}, pictures(), small_benchmark())
+    grey = evaluate({"grey": hide}, pictures(), small_benchmark())
+    assert found.mean("careless", "psnr") == grey.mean("grey", "psnr")
 
 
 def test_a_method_cannot_spoil_the_holes_of_the_next():

@@ -49,6 +49,16 @@ def test_noise_and_nan_under_the_hole_change_nothing(fill):
 
 
 @each_fill
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_kind_of_float_is_filled(fill, kind: torch.dtype):
+    image, hole = (part.to(kind) for part in pair())
+    filled = fill(image, hole)
+    assert filled.dtype == kind
+    expected = fill(image.float(), hole.float())
+    torch.testing.assert_close(filled.float(), expected, rtol=0, atol=8e-3)
+
+
+@each_fill
 def test_each_sample_has_its_own_hole(fill):
     image, hole = pair(3)
     filled = fill(image, hole)

@@ -1,21 +1,34 @@
 """A folder of photos: what is filled, what is named, and that originals stay."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
+from PIL import Image, ImageCms
+from torch import Tensor, nn
 
-from course_lib import folders
+from course_lib import folders, zoo
 from course_lib.folders import FolderError, fill_folder, read_hole
 
 
 def bright(image: Tensor, hole: Tensor) -> Tensor:
     """A fill of one colour that no photo here has."""
     return torch.full_like(image, 1.0)
+
+
+class Bright(nn.Module):
+    """As ``bright``, of a brightness that is a weight, and with a setting."""
+
+    def __init__(self, value: float = 1.0, setting: int = 0) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+        self.setting = setting
+
+    def forward(self, image: Tensor, hole: Tensor) -> Tensor:
+        return self.value.expand_as(image)
 
 
 def photo(path: Path, width: int = 40, height: int = 30, mode: str = "RGB", **kind):
@@ -71,19 +84,71 @@ def test_a_second_call_goes_on_and_a_changed_hole_is_filled_again(folder: Path):
     photo(folder / "wood.jpg")
     hole(folder / "wood.hole.png")
 
-    def once(image: Tensor, missing: Tensor) -> Tensor:
+    def stop(*_: object) -> None:
         if (folder / "filled" / "beach.png").exists():
             raise KeyboardInterrupt
-        return bright(image, missing)
 
+    stopped = Bright()
+    stopped.register_forward_hook(stop)
     with pytest.raises(KeyboardInterrupt):
-        fill_folder(folder, once)
-    report = fill_folder(folder, bright)
+        fill_folder(folder, stopped)
+    report = fill_folder(folder, Bright())
     assert (report.done, report.before) == (["wood.jpg"], ["beach.png"])
     assert str(report).startswith("1 filled, 1 were already, 0 failed")
     later = (folder / "filled" / "beach.png").stat().st_mtime + 10
     os.utime(folder / "beach.hole.png", (later, later))
-    assert fill_folder(folder, bright).done == ["beach.png"]
+    assert fill_folder(folder, Bright()).done == ["beach.png"]
+
+
+def test_what_another_network_or_tile_made_is_made_again(folder: Path):
+    fill_folder(folder, Bright(0.9))
+    assert fill_folder(folder, Bright(0.9)).before == ["beach.png"]
+    for network in (Bright(0.2), Bright(0.2, setting=1), bright, bright):
+        assert fill_folder(folder, network).done == ["beach.png"]
+        for other in ({"tile": 64}, {"overlap": 16}, {}):
+            assert fill_folder(folder, network, **other).done == ["beach.png"]
+    made, missing = (
+        read(folder / "filled" / "beach.png"),
+        read(folder / "beach.hole.png"),
+    )
+    assert (made[missing > 0] == 255).all()
+
+
+def test_a_shipped_network_knows_its_own_fills_and_no_others(folder: Path):
+    network = zoo.load("partial_unet")
+    assert fill_folder(folder, "partial_unet").done == ["beach.png"]
+    assert fill_folder(folder, "partial_unet").before == ["beach.png"]
+    assert fill_folder(folder, network).before == ["beach.png"]
+    assert fill_folder(folder, network).before == ["beach.png"]  # it has run, or not
+    assert fill_folder(folder, "plain_unet").done == ["beach.png"]
+
+
+def test_a_draft_has_no_name_of_a_file_that_is_there(folder: Path):
+    own = folder / "own"
+    own.mkdir()
+    for ending in ("partial", "draft", "tmp", "new"):
+        (own / f"beach.{ending}").write_text("mine")
+    before = contents(own)
+    fill_folder(folder, bright, into=own)
+    made = contents(own)
+    assert made.pop("beach.png")
+    assert made == before
+    assert {p.name for p in own.iterdir()} == {*before, "beach.png"}
+
+
+def test_a_colour_profile_is_kept_if_the_fill_has_its_colours(folder: Path):
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo(folder / "beach.png", icc_profile=wide)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for name, odd in (("lab", lab), ("junk", b"no profile")):
+        photo(folder / f"{name}.png", icc_profile=odd)
+        hole(folder / f"{name}.hole.png")
+    assert fill_folder(folder, bright).failed == {}
+    found = {
+        name: Image.open(folder / "filled" / f"{name}.png").info.get("icc_profile")
+        for name in ("beach", "lab", "junk")
+    }
+    assert found == {"beach": wide, "lab": None, "junk": None}
 
 
 def test_half_a_file_never_looks_like_a_whole_one(folder: Path, monkeypatch):
@@ -94,7 +159,7 @@ def test_half_a_file_never_looks_like_a_whole_one(folder: Path, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", full)
     report = fill_folder(folder, bright)
     assert report.failed == {"beach.png": "disk full"}
-    assert not (folder / "filled" / "beach.png").exists()
+    assert list((folder / "filled").iterdir()) == []
 
 
 def test_what_cannot_be_filled_is_named_and_the_rest_goes_on(folder: Path):
@@ -154,10 +219,17 @@ def test_a_hole_may_be_a_painted_layer_or_of_another_size(tmp_path: Path):
     small = read_hole(tmp_path / "layer.png", (60, 80))
     assert small.sum() == 200
     assert small[0, 0, 20:30, 40:60].all()
+    layer[:, :5, 3] = 1  # what a soft brush leaves at its rim
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    assert read_hole(tmp_path / "layer.png", (30, 40)).sum() == 50 + 150
     black = np.zeros((30, 40), np.uint8)
     black[3:6] = 255
     Image.fromarray(black).save(tmp_path / "grey.png")
     assert read_hole(tmp_path / "grey.png", (30, 40)).sum() == 120
+    deep = black.astype(np.uint16) * 257
+    deep[20:] = 300  # of 65535: practically black
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert read_hole(tmp_path / "deep.png", (30, 40)).sum() == 120
 
 
 def test_folders_that_cannot_be_filled_say_what_is_needed(folder: Path):
@@ -223,3 +295,35 @@ def test_the_command_prints_what_became_of_the_photos(folder: Path, capsys):
     assert "odd.jpg: odd.jpg is not a picture" in capsys.readouterr().out
     assert folders.main([str(folder / "none")]) == 2
     assert "is no folder" in capsys.readouterr().out
+
+
+def test_a_network_that_makes_holes_is_not_offered(folder: Path, capsys):
+    with pytest.raises(SystemExit):
+        folders.main([str(folder), "--network", "miner"])
+    assert "invalid choice: 'miner'" in capsys.readouterr().err
+    with pytest.raises(FolderError, match=r"miner makes holes .*partial_unet"):
+        fill_folder(folder, "miner")
+
+
+def test_the_command_ends_in_a_sentence(folder: Path, capsys, monkeypatch):
+    for into in (folder / "beach.png", folder / "beach.png" / "inner"):
+        assert folders.main([str(folder), "--into", str(into)]) == 2
+        assert f"{into} cannot be made (" in capsys.readouterr().out
+    for error in (zoo.ZooError("damaged"), PermissionError("not allowed")):
+
+        def broken(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(zoo, "load", broken)
+        assert folders.main([str(folder)]) == 2
+        assert str(error) in capsys.readouterr().out
+
+
+def test_a_hole_whose_reader_fails_otherwise_is_named(folder: Path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise TypeError("a number was expected")
+
+    monkeypatch.setattr(Image.Image, "convert", fails)
+    said = re.escape("beach.hole.png cannot be read: a number was expected")
+    with pytest.raises(FolderError, match=said):
+        read_hole(folder / "beach.hole.png", (30, 40))

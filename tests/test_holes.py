@@ -643,6 +643,25 @@ def test_a_hole_that_misses_the_border_is_moved_there_whole():
     assert moved[0].sum() == hole[0].sum()
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_kind_of_float_is_measured_alike(kind: torch.dtype):
+    hole = holes.rectangles(2, (24, 30), seeded())
+    other, image = hole.to(kind), torch.rand(2, 3, 24, 30, generator=seeded()).to(kind)
+    assert torch.equal(holes.distance(other), holes.distance(hole))
+    assert torch.equal(holes.nearest(other), holes.nearest(hole))
+    assert torch.equal(holes.dilate(other, 2.0), holes.dilate(hole, 2.0).to(kind))
+    filled = holes.nearest_fill(image, other)
+    assert torch.equal(filled, holes.nearest_fill(image.double(), hole).to(kind))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_one_pixel_at_the_border_of_a_large_hole_is_noticed(kind: torch.dtype):
+    hole = torch.zeros(2, 1, 300, 300, dtype=kind)
+    hole[..., 40:260, 40:260] = 1
+    hole[0, 0, 0, 0] = 1
+    assert holes.touches_border(hole).tolist() == [True, False]
+
+
 # ------------------------------------------------------------------------ from files
 
 
@@ -681,6 +700,37 @@ def test_paths_and_a_zip_give_the_same(tmp_path: Path):
     assert torch.equal(found, hole[:2])
 
 
+def test_what_a_mac_adds_is_no_hole(tmp_path: Path):
+    hole = save_holes(tmp_path / "set")
+    paths = sorted((tmp_path / "set").iterdir())
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path in paths:
+            archive.write(path, f"masks/{path.name}")
+            archive.writestr(f"__MACOSX/masks/._{path.name}", "no picture")
+    found = holes.from_files(tmp_path / "set.zip", (16, 24), hole_is="white")
+    assert torch.equal(found, hole)
+    (tmp_path / "set" / "._00000.png").write_text("no picture")
+    assert holes.files(tmp_path / "set") == paths
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path):
+    deep = np.full((4, 6), 300, np.uint16)  # of 65535: practically black
+    deep[:2] = 65535
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    found = holes.read(tmp_path / "deep.png", (4, 6), hole_is="white")
+    assert found[0, 0, :, 0].tolist() == [1, 1, 0, 0]
+
+
+def test_a_file_whose_reader_fails_otherwise_is_named(tmp_path: Path, monkeypatch):
+    def fails(*_: object) -> None:
+        raise RuntimeError("no item")
+
+    save_holes(tmp_path, 1)
+    monkeypatch.setattr(Image.Image, "convert", fails)
+    with pytest.raises(HoleError, match=r"00000\.png is no picture: no item"):
+        holes.read(tmp_path / "00000.png", 16, hole_is="white")
+
+
 def test_grey_rims_are_cut_and_resizing_stays_binary(tmp_path: Path):
     pixels = np.full((20, 20), 255, np.uint8)
     pixels[:, 5:] = 127
@@ -700,6 +750,9 @@ def test_the_wrong_colour_is_noticed(tmp_path: Path):
         holes.from_files(tmp_path, 16, hole_is="black")
     with pytest.raises(HoleError, match="'white' or 'black', not 'grey'"):
         holes.from_files(tmp_path, 16, hole_is="grey")  # type: ignore[arg-type]
+    for odd in ("White", "grey"):
+        with pytest.raises(HoleError, match=f"'white' or 'black', not '{odd}'"):
+            holes.read(tmp_path / "00000.png", 16, hole_is=odd)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="hole_is"):
         holes.from_files(tmp_path, 16)  # type: ignore[call-arg]
 

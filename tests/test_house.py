@@ -19,7 +19,7 @@ FLOORS = {
     "tensors": 0,
     "evidence": 0,
     "session": 0,
-    "photos": 0.5,
+    "photos": 0.4,
     "holes": 0.5,
     "sketch": 0.5,
     "layers": 1,

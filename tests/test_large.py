@@ -80,6 +80,31 @@ def test_a_padded_picture_begins_with_itself(padding: large.Padding):
             assert torch.equal(found[..., :down, :right], expected)
 
 
+def test_an_unknown_padding_is_refused():
+    image, hole = pair(5, 7)
+    for fill in (
+        lambda: padded(image, hole, 16, "zeros"),  # type: ignore[arg-type]
+        lambda: fill_any(Place(), image, hole, padding="zeros"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ContractError, match=r"'zeros', .*reflect, replicate, miss"):
+            fill()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_gets_its_own_kind_of_floats(kind: torch.dtype):
+    network = zoo.load("nearest_unet")
+    image, hole = pair(45, 83)
+    image, hole = image.to(kind), hole.to(kind)
+    filled = fill_any(network, image, hole, tile=64, overlap=16)
+    assert filled.dtype == kind
+    expected = fill_any(network, image.float(), hole.float(), tile=64, overlap=16)
+    torch.testing.assert_close(filled.float(), expected, rtol=0, atol=1e-2)
+    assert torch.equal(*(torch.where(hole == 1, 0.0, x) for x in (filled, image)))
+    half = zoo.load("nearest_unet").to(kind)
+    made = fill_any(half, image.float(), hole.float(), tile=64, overlap=16)
+    assert made.dtype == torch.float32
+
+
 def test_a_picture_of_one_pixel_a_side_is_padded_too():
     image, hole = torch.rand(1, 3, 1, 9), torch.zeros(1, 1, 1, 9)
     hole[..., 4] = 1

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, features
 
-from course_lib import photos
+from course_lib import folders, photos
 from course_lib.photos import Collection, PhotoError
 
 
@@ -167,9 +167,11 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(
         assert part in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_random_damage_never_escapes_as_another_error():
     draw = np.random.default_rng(0)
-    for kind in ("PNG", "JPEG", "GIF", "WEBP"):
+    kinds = ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"]
+    for kind in kinds + ["AVIF"] * features.check("avif"):
         good = np.frombuffer(encoded(Image.fromarray(colours(16, 16)), kind), np.uint8)
         for _ in range(60):
             bad = good.copy()
@@ -254,6 +256,25 @@ def test_a_folder_is_read_with_its_folders(tmp_path: Path):
     assert len(found) == 3
     assert all(p.dtype == torch.uint8 and p.shape[0] == 3 for p in found.pictures)
     assert len(photos.collection(f"folder:{tmp_path}", limit=1)) == 1
+
+
+def test_holes_and_fills_beside_photos_are_no_photos(tmp_path: Path):
+    save_some(tmp_path)
+    hole = np.zeros((8, 8), np.uint8)
+    hole[2:5, 2:5] = 255
+    Image.fromarray(hole).save(tmp_path / "photo0.hole.png")
+    folders.fill_folder(tmp_path, lambda image, _: image)
+    save_some(tmp_path / "filled" / "own", 1)
+    (tmp_path / "._photo0.png").write_bytes(b"what a Mac leaves")
+    found = photos.files(tmp_path)
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+        "filled/own/photo0.png",
+        "photo0.png",
+        "photo1.png",
+    ]
+    assert len(photos.collection(f"folder:{tmp_path}")) == 3
+    with pytest.raises(PhotoError, match="is no folder"):
+        photos.files(tmp_path / "photo0.png")
 
 
 def test_one_warning_names_the_broken_files(tmp_path: Path):

@@ -208,6 +208,12 @@ def test_a_grid_enlarges_by_whole_pixels_and_shrinks_smoothly():
     assert small.mean() == pytest.approx(image[0].mean().item(), abs=0.02)
 
 
+@pytest.mark.parametrize("size", [(1, 2000), (2000, 1), (1, 20_000)])
+def test_a_strip_of_one_pixel_stays_visible(size: tuple[int, int]):
+    shown = pictures.grid({"strip": torch.zeros(1, 3, *size)})
+    assert (shown.pixels[20:] == 0).all(2).any()
+
+
 def test_a_grid_says_what_it_shows():
     image, hole = pair()
     made = grid({"photo": image, "hole": hole}, text="PSNR 21 dB")

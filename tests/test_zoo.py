@@ -158,6 +158,13 @@ def test_what_half_precision_cannot_hold_is_not_saved(folder: Path, value: float
     assert zoo.names() == []
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_facts_that_are_no_json_are_not_saved(folder: Path, value: float):
+    with pytest.raises(ZooError, match="tiny: its card would hold NaN"):
+        saved(scores={"seam": [value]})
+    assert zoo.names() == []
+
+
 def test_loading_draws_nothing_from_the_global_generator(folder: Path):
     saved()
     before = torch.get_rng_state()
@@ -332,6 +339,10 @@ FILLS = [name for name in zoo.names() if "scores" in zoo.card(name)]
 def test_only_generators_of_holes_have_no_scores():
     others = set(zoo.names()) - set(FILLS)
     assert {zoo.card(name)["network"]["class"] for name in others} == {"MaskGenerator"}
+
+
+def test_the_fillers_are_the_networks_with_scores():
+    assert zoo.fillers() == FILLS
 
 
 def test_the_miners_card_tells_the_errors_in_its_holes(
