@@ -36,6 +36,15 @@ def influence(
     return output.detach(), gradient.abs().sum(1, keepdim=True)
 
 
+def device_of(network: object) -> torch.device:
+    """Where a network wants its input: the device of its weights.
+
+    The CPU for one without weights, and for a plain function.
+    """
+    weights = network.parameters() if isinstance(network, nn.Module) else ()
+    return next((weight.device for weight in weights), torch.device("cpu"))
+
+
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """All parts in evaluation mode; each goes back to its own mode afterwards."""

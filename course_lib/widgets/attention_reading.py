@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from course_lib.evidence import record
 from course_lib.layers import ContextualAttention
 from course_lib.layers.attention import DENSE
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.tensors import check_pair, composite, hide
 from course_lib.widgets.base import WidgetError
 
@@ -117,7 +117,7 @@ def feature_maps(network: nn.Module, image: Tensor, hole: Tensor) -> AttentionMa
     Of several layers it is the one that ran last. Raises ``WidgetError`` when none did,
     when its maps are no whole number of times smaller than the photo, or too large.
     """
-    at = next(network.parameters(), image).device
+    at = device_of(network)
     with record(network) as evidence, evaluating(network), torch.no_grad():
         network(image.to(at), hole.to(at))
     layers = {

@@ -120,11 +120,7 @@ class DiscountExplorer(PixelExplorer):
 
         Returns the explorer. Raises ``WidgetError`` for a pixel outside the picture.
         """
-        if row is None or column is None:
-            asked = None
-        else:
-            self._check_pixel(row, column)
-            asked = (row, column)
+        asked = self._pixel_of(row, column)
         self._change(self._gamma, self._shape, self._boxes[self._shape], asked)
         return self
 

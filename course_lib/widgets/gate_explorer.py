@@ -122,12 +122,9 @@ class GateExplorer(PixelExplorer):
         channel that tells the hole best. Returns the explorer.
         """
         index = self._index if layer is None else self._find(layer)
-        asked = self._asked
-        if row is not None and column is not None:
-            self._check_pixel(row, column)
-            asked = (row, column)
-        elif layer is None and channel is None:
-            asked = None
+        asked = self._pixel_of(row, column)
+        if asked is None and not (layer is None and channel is None):
+            asked = self._asked
         if channel is None and index == self._index:
             channel = self._channel
         self._check_channel(index, channel)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from course_lib.evaluation import auc
 from course_lib.evidence import Evidence, record
 from course_lib.layers import carried
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.widgets.base import WidgetError
 
 BINS = 10  # of the gate between 0 and 1
@@ -106,7 +106,7 @@ def record_gates(
 
 
 def _heard(network: nn.Module, image: Tensor, hole: Tensor) -> Evidence:
-    at = next(network.parameters(), image).device
+    at = device_of(network)
     with record(network) as evidence, evaluating(network), torch.no_grad():
         network(image.to(at), hole.to(at))
     return evidence

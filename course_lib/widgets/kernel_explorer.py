@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib.evaluation import hole_l1
 from course_lib.networks import Cascade
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.pictures import QUERY, Picture, grid, hatched, to_pixels
 from course_lib.tensors import check_pair, composite, hide
 from course_lib.widgets.base import WidgetError, module
@@ -247,7 +247,7 @@ class KernelExplorer(PixelExplorer):
     @torch.no_grad()
     def _answer(self, hole: Tensor) -> list[Tensor]:
         network = cast(Cascade, self._network)
-        at = next(network.parameters()).device
+        at = device_of(network)
         with evaluating(network):
             made = network.stages(self._image.to(at), hole.to(at))
         return [composite(x.float().cpu(), self._image, hole) for x in made]

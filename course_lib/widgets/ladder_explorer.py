@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from course_lib import fills as classical
 from course_lib import holes
 from course_lib.evaluation import hole_l1
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.pictures import Picture, to_pixels
 from course_lib.tensors import check_pair, hide
 from course_lib.widgets.base import WidgetError, module
@@ -138,9 +138,7 @@ class LadderExplorer(PhotoChoice, AskedPixel):
         label = given if isinstance(given, str) else OWN
         self._offer(beside(label, self._image, PHOTOS), min(self.height, self.width))
         self._publish_choices()
-        if row is not None and column is not None:
-            self._check_pixel(row, column)
-            self._asked = (row, column)
+        self._asked = self._pixel_of(row, column)
         self.set(photo=label, hole=self._hole if hole is None else hole)
 
     @property
@@ -477,8 +475,9 @@ def _speakers(rungs: Mapping[str, object]) -> dict[str, str]:
 
 def _called(rung: nn.Module | Fill, given: Tensor, hole: Tensor) -> Tensor:
     if isinstance(rung, nn.Module):
+        at = device_of(rung)
         with evaluating(rung):
-            found: Tensor = rung(given, hole)
+            found: Tensor = rung(given.to(at), hole.to(at))
         return found
     return rung(given, hole)
 

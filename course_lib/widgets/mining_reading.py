@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib import holes
 from course_lib.mining import mined_holes, pixel_error
 from course_lib.networks import MaskGenerator
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.tensors import hide
 from course_lib.widgets.photo_choice import put_in
 
@@ -52,8 +52,8 @@ def untrained_miner() -> MaskGenerator:
 def scored(miner: nn.Module, image: Tensor) -> Tensor:
     """The miner's score of each picture, ``(N, 1, H, W)``; it is left as it was."""
     with torch.no_grad(), evaluating(miner):
-        score: Tensor = miner(image)
-    return score
+        score: Tensor = miner(image.to(device_of(miner)))
+    return score.cpu()
 
 
 def four_holes(
@@ -97,7 +97,8 @@ def filled(
         every = torch.cat([found[kind] for kind in asked])
         given = hide(image.expand(len(asked), -1, -1, -1), every, math.nan)
         with torch.no_grad(), evaluating(referee):
-            made = referee(given, every)
+            at = device_of(referee)
+            made = referee(given.to(at), every.to(at))
         for kind, each in zip(asked, made.split(1), strict=True):
             pictures[kind] = put_in(each, kind, image, found[kind])
     return {

@@ -1,5 +1,6 @@
 """The hole painter: paint a hole into a photo and watch it being filled (lesson 00)."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from course_lib import fills as classical
 from course_lib import zoo
 from course_lib.evaluation import hole_psnr
+from course_lib.networks.reading import device_of
 from course_lib.pictures import Picture, grid, hatched, to_pixels
 from course_lib.tensors import check_pair, hide
 from course_lib.widgets.base import WidgetError, module
@@ -171,8 +173,10 @@ class HolePainter(PhotoChoice):
         if self.stage in ("empty", "full"):
             return {"fill": label, "picture": to_pixels(self._filled).tobytes()}
         result, _ = self._result(label)
-        decibels = min(99.0, hole_psnr(result, self._image, self._hole).item())
-        return {"fill": label, "picture": to_pixels(result).tobytes(), "psnr": decibels}
+        reply = {"fill": label, "picture": to_pixels(result).tobytes()}
+        decibels = hole_psnr(result, self._image, self._hole).item()
+        known = not math.isnan(decibels)  # else the photo has NaN under the hole
+        return reply | ({"psnr": min(99.0, decibels)} if known else {})
 
     # ---- the state ----------------------------------------------------------------
 
@@ -219,9 +223,11 @@ class HolePainter(PhotoChoice):
         """
         if label not in self._results:
             started = time.perf_counter()
+            fill = self._fills[label]
+            at = device_of(fill)
             with torch.no_grad():
                 seen = hide(self._image, self._hole)
-                guess = self._fills[label](seen, self._hole.clone())
+                guess = fill(seen.to(at), self._hole.clone().to(at))
             result = put_in(guess, label, self._image, self._hole)
             self._results[label] = result, 1000 * (time.perf_counter() - started)
         return self._results[label]

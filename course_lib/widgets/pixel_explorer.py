@@ -7,7 +7,7 @@ one row that the stills show. CONTRIBUTING.md says how a new explorer takes it.
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -97,13 +97,23 @@ class PixelExplorer(CourseWidget):
         hole[..., top : top + side, left : left + side] = 1
         return hole
 
-    def _check_pixel(self, row: int, column: int) -> None:
+    def _pixel_of(self, row: int | None, column: int | None) -> tuple[int, int] | None:
+        """The pixel that is asked about, checked; None where neither is given."""
+        if row is None and column is None:
+            return None
+        self._check_pixel(row, column)
+        return cast("tuple[int, int]", (row, column))
+
+    def _check_pixel(self, row: int | None, column: int | None) -> None:
         for name, value, size in (
             ("row", row, self.height),
             ("column", column, self.width),
         ):
             if not isinstance(value, Integral) or not 0 <= value < size:
-                raise WidgetError(f"{name} {value!r} is not between 0 and {size - 1}")
+                raise WidgetError(
+                    f"{name} {value!r} is not between 0 and {size - 1}: give both a "
+                    "row and a column"
+                )
 
 
 class AskedPixel(PixelExplorer):
@@ -119,13 +129,10 @@ class AskedPixel(PixelExplorer):
     def look(self, row: int | None = None, column: int | None = None) -> Self:
         """Ask about a pixel of the photo; without one, about the deepest of the hole.
 
-        The deepest pixel is followed when the hole moves. Returns the explorer.
+        The deepest pixel is followed when the hole moves. Returns the explorer. Raises
+        ``WidgetError`` for a pixel outside the photo, and for a row or a column alone.
         """
-        asked = None
-        if row is not None and column is not None:
-            self._check_pixel(row, column)
-            asked = (row, column)
-        self._asked = asked
+        self._asked = self._pixel_of(row, column)
         self._tell()
         return self
 

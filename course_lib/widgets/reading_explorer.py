@@ -5,7 +5,7 @@ Lesson 03 builds its measures; the lessons after it compare their layers with it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,12 @@ import traitlets
 from torch import Tensor, nn
 
 from course_lib import holes
-from course_lib.networks.reading import evaluating, influence, receptive_field
+from course_lib.networks.reading import (
+    device_of,
+    evaluating,
+    influence,
+    receptive_field,
+)
 from course_lib.pictures import Picture, grid, hatched, to_pixels
 from course_lib.tensors import ContractError, composite, hide
 from course_lib.widgets.base import WidgetError, module
@@ -48,7 +53,7 @@ class ReadingExplorer(PixelExplorer):
     ``hole``: ``(1, 1, H, W)``, 1 = missing; by default a square in the middle.
 
     ``look`` asks for a pixel as a click does. ``sweep`` hides the hole with another
-    colour, 0 to 1, or "noise", where the network has a ``fill``; it is put back after
+    colour, 0 to 1, or "noise", if the network's ``fill`` is one; it is put back after
     each answer. ``influence``, ``output``, ``filled`` and ``changes`` are for the next
     cell. Raises ``WidgetError`` or ``ContractError`` and then changes nothing.
     """
@@ -77,7 +82,8 @@ class ReadingExplorer(PixelExplorer):
             raise WidgetError("The hole must leave something known and something not.")
         self._distance = holes.distance(self._hole)
         trained = getattr(self._network, "fill", None)
-        self._trained = float(trained) if trained is not None else None
+        none = trained is None or trained == "nearest"
+        self._trained = None if none else float(cast(float, trained))
         self._plain = self._answer_to(self._trained)
         fills = [] if self._trained is None else list(FILLS)
         steps = {"fills": fills, "trained": self._trained, "decades": DECADES}
@@ -111,10 +117,8 @@ class ReadingExplorer(PixelExplorer):
 
         Returns the explorer. Raises ``WidgetError`` for a pixel outside the picture.
         """
-        if row is None or column is None:
-            row, column = self._deepest()
-        self._check_pixel(row, column)
-        self._change(row, column, self._fill)
+        place = self._pixel_of(row, column) or self._deepest()
+        self._change(*place, self._fill)
         return self
 
     def sweep(self, fill: Fill | None = None) -> "ReadingExplorer":
@@ -204,11 +208,6 @@ class ReadingExplorer(PixelExplorer):
         row, column = divmod(int(self._distance.argmax()), self.width)
         return row, column
 
-    @property
-    def _device(self) -> torch.device:
-        parameter = next(self._network.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
-
     def _colour_of(self, fill: Fill | None) -> float | Tensor:
         if fill != "noise":
             return float(fill or 0)
@@ -218,7 +217,7 @@ class ReadingExplorer(PixelExplorer):
     @contextmanager
     def _hidden_by(self, fill: Fill | None) -> Iterator[tuple[Tensor, Tensor]]:
         """The photo and hole for the network, which finds ``fill`` in the hole."""
-        device = self._device
+        device = device_of(self._network)
         pair = self._image.to(device), self._hole.to(device)
         if fill is None:  # the network has no fill
             yield pair

@@ -23,7 +23,7 @@ from course_lib.layers.sampling import (
     windows,
 )
 from course_lib.networks import UNet
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.tensors import check_pair
 from course_lib.widgets.base import WidgetError
 
@@ -166,7 +166,7 @@ def read_sampling(
     check_pair(image, hole)
     layers = _layers(network)
     inputs: dict[int, Tensor] = {}
-    at = next(network.parameters()).device
+    at = device_of(network)
     with ExitStack() as stack:
         for number, layer in layers.items():
             hook = layer.register_forward_pre_hook(_keeper(inputs, number))

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import traitlets
-from torch import Tensor, nn
+from torch import Tensor
 
 from course_lib import holes
 from course_lib import sketch as drawing
 from course_lib.evaluation import hole_l1
+from course_lib.networks.reading import device_of
 from course_lib.pictures import QUERY, Picture, grid, hatched, to_pixels
 from course_lib.tensors import ContractError, check_pair, hide
 from course_lib.widgets.base import WidgetError, module
@@ -30,15 +31,6 @@ MARGIN = 12  # pixels around the hole and the lines, in the still
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 Networks = Mapping[str, Network | str] | Network | str
 Facts = dict[str, Any]
-
-
-def lines_met(picture: Tensor, lines: Tensor) -> float | None:
-    """How far a picture has edges where lines are: a share in [0, 1].
-
-    Of the pixels on ``lines (1, 1, H, W)``, those with a Canny edge of ``picture
-    (1, 3, H, W)`` at most ``REACH`` pixels away, along both axes. None without lines.
-    """
-    return _met(_near_edges(picture), lines) if lines.any() else None
 
 
 class SketchPad(PhotoChoice, PixelExplorer):
@@ -228,7 +220,7 @@ class SketchPad(PhotoChoice, PixelExplorer):
             return dict.fromkeys(self._networks, hide(image, hole))
         found = {}
         for label, network in self._networks.items():
-            device = _device_of(network)
+            device = device_of(network)
             given = (hide(image, hole), hole, lines)
             with torch.no_grad():
                 guess = network(*(part.to(device).clone() for part in given))
@@ -305,11 +297,12 @@ class SketchPad(PhotoChoice, PixelExplorer):
 
 
 def _near_edges(picture: Tensor) -> Tensor:
-    """1 where an edge of the picture is at most ``REACH`` pixels away."""
+    """1 where a Canny edge is at most ``REACH`` pixels away, along both axes."""
     return F.max_pool2d(drawing.edges(picture), 2 * REACH + 1, 1, REACH)
 
 
 def _met(near: Tensor, lines: Tensor) -> float:
+    """The share of the lines' pixels that have an edge of the picture near them."""
     return float(near[lines.bool()].mean())
 
 
@@ -324,13 +317,6 @@ def _named(networks: Networks) -> dict[str, Network]:
         label: loaded(network) if isinstance(network, str) else network
         for label, network in networks.items()
     }
-
-
-def _device_of(network: Network) -> torch.device:
-    if isinstance(network, nn.Module):
-        for parameter in network.parameters():
-            return parameter.device
-    return torch.device("cpu")
 
 
 def _checked_lines(sketch: Tensor, hole: Tensor) -> Tensor:

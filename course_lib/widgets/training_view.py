@@ -85,7 +85,11 @@ class TrainingView(CourseWidget):
 
     @property
     def picture(self) -> Tensor:
-        """The chosen picture, ``(N, 3, H, W)`` in ``[0, 1]``; else the newest."""
+        """The chosen picture, ``(N, 3, H, W)`` in ``[0, 1]``; else the newest.
+
+        Raises ``WidgetError`` while there is none.
+        """
+        self._check_pictures()
         pixels = torch.from_numpy(self._snapshots[self._place()].pixels.copy())
         return pixels.permute(0, 3, 1, 2) / 255
 
@@ -94,8 +98,7 @@ class TrainingView(CourseWidget):
 
         Returns the view. Raises ``WidgetError`` while there is no picture.
         """
-        if not self._snapshots:
-            raise WidgetError("no picture yet: give this view to fit as watch")
+        self._check_pictures()
         nearest = -1 if step is None else min(self.steps, key=lambda s: abs(s - step))
         self.set_trait("chosen", nearest)
         return self
@@ -132,6 +135,10 @@ class TrainingView(CourseWidget):
         return f"TrainingView({self._history.steps} steps of {names})"
 
     # ---- the pictures -------------------------------------------------------------
+
+    def _check_pictures(self) -> None:
+        if not self._snapshots:
+            raise WidgetError("no picture yet: give this view to fit as watch")
 
     def _pixels(self) -> np.ndarray | None:
         if self._look is None:

@@ -100,9 +100,13 @@ class WindowExplorer(PixelExplorer):
         about; given alone, the place stays. Returns the explorer.
         """
         index = self._index if layer is None else self._find(layer)
-        if row is None or column is None:
+        if row is None and column is None:
             alone = layer is None and channel is not None
             row, column = self._there(index) if alone else self._poorest(index)
+        if row is None or column is None:
+            raise WidgetError(
+                f"row {row} and column {column}: give both of a pixel, or neither"
+            )
         self._change(index, row, column, channel)
         if (row, column) != self._there(index):
             height, width = self._layers[index].size

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib.evidence import record
 from course_lib.layers.parts import pairs, promises
-from course_lib.networks.reading import evaluating
+from course_lib.networks.reading import device_of, evaluating
 from course_lib.widgets.base import WidgetError
 
 GREY = 0.5  # what a plain convolution is given in the hole, for comparison
@@ -135,10 +135,10 @@ def record_layers(network: nn.Module, image: Tensor, hole: Tensor) -> list[Layer
         calls[layer] = (pairs(*args, **named), output[0])
 
     hooks = [layer.register_forward_hook(hear, with_kwargs=True) for layer in names]
-    parameter = next(network.parameters(), image)
+    at = device_of(network)
     try:
         with record(network) as evidence, evaluating(network), torch.no_grad():
-            network(image.to(parameter.device), hole.to(parameter.device))
+            network(image.to(at), hole.to(at))
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,7 +5,7 @@ import torch
 
 from course_lib.layers import PartialConv2d, PlainConv2d
 from course_lib.networks import UNet
-from course_lib.networks.reading import influence, receptive_field
+from course_lib.networks.reading import device_of, influence, receptive_field
 from course_lib.tensors import ContractError
 
 SIDE = 64
@@ -109,3 +109,9 @@ def test_only_windows_are_counted():
     network.last = torch.nn.Identity()
     with pytest.raises(ContractError, match="Identity has no window"):
         receptive_field(network, 0, 0)
+
+
+def test_a_network_wants_its_input_where_its_weights_are():
+    assert device_of(PlainConv2d(3, 3, 1)).type == "cpu"
+    assert device_of(PlainConv2d(3, 3, 1, device="meta")).type == "meta"
+    assert device_of(torch.nn.Identity()) == device_of(len) == torch.device("cpu")

@@ -1,6 +1,27 @@
 """A view without a browser: sends requests, keeps the replies."""
 
 import pytest
+import torch
+from torch import nn
+
+
+class Elsewhere(nn.Module):
+    """Its weights are on another device than the photo, as after training on a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, device="meta"))
+
+    def forward(self, image, *others):
+        assert {given.device.type for given in (image, *others)} == {"meta"}
+        channels = 3 if others else 1  # a miner is asked about the photo alone
+        ramp = torch.linspace(-4, -1, image.shape[-1])
+        return ramp.expand(len(image), channels, *image.shape[2:]).exp()
+
+
+@pytest.fixture
+def elsewhere():
+    return Elsewhere()
 
 
 class View:

@@ -209,7 +209,7 @@ def test_nothing_changes_when_a_value_is_wrong(explorer, hole):
     ):
         with pytest.raises(kind):
             explorer.set(**wrong)
-    for row, column in ((HEIGHT, 0), (0, WIDTH), (-1, 0)):
+    for row, column in ((HEIGHT, 0), (0, WIDTH), (-1, 0), (None, 5), (5, None)):
         with pytest.raises(WidgetError, match="is not between"):
             explorer.look(row, column)
     assert repr(explorer) == before

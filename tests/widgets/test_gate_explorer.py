@@ -288,6 +288,7 @@ def test_nothing_changes_when_a_value_is_wrong(explorer):
     before = repr(explorer), str(explorer.shown), maps(explorer)
     for wrong, told in (
         (lambda: explorer.look(row=64, column=0), "row 64 is not between 0 and 63"),
+        (lambda: explorer.look(column=5), "row None is not between 0 and 63"),
         (lambda: explorer.look(channel=8), "channel 8 is not between 0 and 7"),
         (lambda: explorer.look("encoder.1", channel=6), "not between 0 and 5"),
         (lambda: explorer.layer("middle"), "no layer 'middle'; there are encoder"),

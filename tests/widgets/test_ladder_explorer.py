@@ -509,3 +509,13 @@ def test_the_still_shows_the_same_and_is_small(explorer):
     data, more = explorer._repr_mimebundle_()
     assert set(data) >= {"text/plain", "image/png"}
     assert more["image/png"]["alt"] == repr(explorer)
+
+
+def test_a_network_on_another_device_is_asked_there(image, hole, elsewhere):
+    explorer = LadderExplorer(image, hole, rungs={"far": elsewhere})
+    assert explorer.errors["far"] > 0
+
+
+def test_a_row_alone_is_no_pixel(rungs, image, hole):
+    with pytest.raises(WidgetError, match="give both a row and a column"):
+        LadderExplorer(image, hole, row=3, rungs=rungs)

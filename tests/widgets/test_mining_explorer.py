@@ -323,6 +323,7 @@ def test_wrong_settings_change_nothing(explorer):
     before = state(explorer)
     for wrong, told in (
         (lambda: explorer.look(SIDE, 0), f"row {SIDE} is not between 0 and {SIDE - 1}"),
+        (lambda: explorer.look(column=5), "give both a row and a column"),
         (lambda: explorer.look(0, 1.5), "column 1.5 is not between 0"),
         (
             lambda: explorer.set(steps=31),
@@ -421,3 +422,10 @@ def test_malformed_messages_are_answered_and_change_nothing(
     assert make_view(explorer).ask(kind, **values)["error"]
     assert state(explorer) == before
     assert "error" not in make_view(explorer).ask("look", row=1, column=1)
+
+
+def test_networks_on_another_device_are_asked_there(elsewhere):
+    explorer = MiningExplorer(
+        square(), miners={900: elsewhere}, referee=elsewhere, size=SIDE
+    )
+    assert explorer.found["mined"].picture.shape == (1, 3, SIDE, SIDE)

@@ -391,6 +391,19 @@ def test_a_perfect_fill_has_a_finite_number(image, hole, make_view):
     assert view.ask("compare", fill="truth")["psnr"] == 99
 
 
+def test_comparing_with_an_unknown_truth_has_no_number(image, hole, make_view):
+    image[hole.bool().expand_as(image)] = float("nan")
+    view = make_view(HolePainter(image, {"grey": grey}, hole=hole))
+    reply = view.ask("compare", fill="grey")
+    assert len(reply["picture"]) == 3 * SIZE * SIZE
+    assert "psnr" not in reply
+
+
+def test_a_network_on_another_device_fills(image, hole, elsewhere):
+    painter = HolePainter(image, {"network": elsewhere}, hole=hole)
+    assert painter.stage == "filled"
+
+
 def test_repr_states_the_facts(painter, hole):
     assert repr(painter) == "HolePainter(64x64, hole 0.0 %, grey)"
     assert repr(painter.look(hole)) == "HolePainter(64x64, hole 12.5 %, grey)"

@@ -246,7 +246,7 @@ def test_the_shipped_network_answers_for_a_named_photo():
 
 def test_nothing_changes_when_a_value_is_wrong(explorer):
     before = repr(explorer)
-    for row, column in ((SIDE, 0), (0, SIDE), (-1, 0)):
+    for row, column in ((SIDE, 0), (0, SIDE), (-1, 0), (None, 5), (5, None)):
         with pytest.raises(WidgetError, match="is not between"):
             explorer.look(row, column)
     for fill in (-0.1, 1.1, float("nan"), "grey"):
@@ -286,3 +286,14 @@ def test_the_page_is_told_what_does_not_work(explorer, make_view):
     assert "is not between" in view.ask("look", row=99, column=0)["error"]
     assert "unknown" in view.ask("paint")["error"]
     assert repr(explorer) == before
+
+
+def test_a_network_that_finds_the_nearest_pixels_has_no_colour_to_change(image, hole):
+    torch.manual_seed(0)
+    network = UNet(channels=(8, 8), kernels=(5, 3), fill="nearest").eval()
+    explorer = ReadingExplorer(network, image, hole)
+    assert explorer.controls["fills"] == []
+    with torch.no_grad():
+        assert torch.equal(explorer.output, network(image, hole))
+    with pytest.raises(WidgetError, match="no fill colour"):
+        explorer.sweep(0.25)

@@ -357,6 +357,7 @@ def test_wrong_requests_change_nothing(explorer):
     before = state(explorer)
     for wrong, told in (
         (lambda: explorer.look(SIDE, 0), f"row {SIDE} is not between 0 and {SIDE - 1}"),
+        (lambda: explorer.look(column=5), "give both a row and a column"),
         (
             lambda: explorer.set(network="none"),
             "no network 'none'; there are off, hard",

@@ -124,6 +124,8 @@ def test_look_chooses_the_nearest_picture(shown):
     view, see = shown
     with pytest.raises(WidgetError, match="no picture yet"):
         view.look(3)
+    with pytest.raises(WidgetError, match="no picture yet"):
+        view.picture  # noqa: B018
     see(0, 100, 200)
     assert view.look(140).chosen == 100
     assert float(view.picture.mean()) == pytest.approx(0.1, abs=0.003)

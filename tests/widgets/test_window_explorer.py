@@ -196,6 +196,8 @@ def test_nothing_changes_when_a_value_is_wrong(explorer):
         explorer.layer("middle")
     with pytest.raises(WidgetError, match="channel 8 is not between 0 and 7"):
         explorer.look(channel=8)
+    with pytest.raises(WidgetError, match="row None and column 5: give both"):
+        explorer.look(column=5)
     assert (repr(explorer), explorer.shown) == before
 
 
