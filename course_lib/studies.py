@@ -6,6 +6,7 @@ several seeds; a cell is one form with one seed.
 
 import json
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,13 @@ class Study:
     def reads(self, form: str, fact: str) -> Tensor:
         """``(seeds, layers)``: ``before``, ``after``, ``length`` or ``spread``.
 
-        Of the layers that move reads, in order; see ``layers.SamplingFacts``.
+        Of the layers that move reads, in order; see ``layers.SamplingFacts``. NaN where
+        a layer had no such read.
         """
-        return torch.tensor(
-            [[each[fact] for each in cell["reads"].values()] for cell in self.of(form)]
-        )
+        found = [
+            [each[fact] for each in cell["reads"].values()] for cell in self.of(form)
+        ]
+        return torch.tensor([[nan if v is None else v for v in row] for row in found])
 
     def __str__(self) -> str:
         wide = max(map(len, self.forms)) + 1

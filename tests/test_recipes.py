@@ -1,6 +1,7 @@
 """How shipped files are made: reproducible batches, exact resume, honest cards."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from course_lib import holes, photos, recipes, sketch, studies, zoo
+from course_lib import holes, photos, recipes, sketch, studies, training, zoo
 from course_lib.layers import (
     DeformableSampling2d,
     MaskAwareDynamicConv2d,
@@ -24,7 +25,7 @@ from course_lib.layers import (
 from course_lib.mining import mined_holes
 from course_lib.networks import Cascade, CoarseToFine, MaskGenerator, UNet
 from course_lib.recipes import adversaries, generators, mining, rungs, runs
-from course_lib.recipes.weights import training_facts
+from course_lib.recipes.weights import curves, training_facts
 from course_lib.session import Budget
 from course_lib.tensors import check_hole, check_image
 
@@ -174,6 +175,141 @@ def test_training_depends_on_the_seed_alone_and_resumes_exactly(monkeypatch):
     resumed = runs.train_fill(again, "second", STAGES, rate=1e-3)
     assert resumed.losses == history.losses
     assert torch.equal(weights(again), weights(first))
+
+
+def break_off(monkeypatch, ahead: int) -> None:
+    """Let ``runs`` draw so far ahead, and each training stop after its second step."""
+    real = training.fit
+
+    def cut(step: Any, *given: Any, **options: Any) -> training.History:
+        steps: list[int] = []
+
+        def counted(batch: Any) -> Any:
+            steps.append(1)
+            if len(steps) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return step(batch)
+
+        return real(counted, *given, ahead=ahead, **options)
+
+    monkeypatch.setattr(training, "fit", cut)
+
+
+def against_critic(network: CoarseToFine, name: str) -> training.History:
+    stages = (Budget(4, 2, 16),)
+    return adversaries.train_against_critic(network, name, stages, rate=1e-3)
+
+
+def against_two(network: CoarseToFine, name: str) -> training.History:
+    network.coarse.requires_grad_(False)
+    stages = (Budget(4, 6, 32),)
+    return adversaries.train_against_two(network, name, stages, rate=1e-3)
+
+
+def with_a_miner(network: CoarseToFine, name: str) -> training.History:
+    unguided = UNet(channels=(4, 6), kernels=(3, 3))
+    history, _ = mined(unguided, name, Budget(4, 4, 32))
+    network.coarse.layers = unguided  # so that its weights are compared too
+    return history
+
+
+@pytest.mark.parametrize("train", [against_critic, against_two, with_a_miner])
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_recipes_resume_exactly_when_a_thread_draws_the_batches(
+    monkeypatch, train, ahead: int
+):
+    first = guided()
+    history = train(first, "whole")
+    again = guided()
+    with monkeypatch.context() as patch:
+        break_off(patch, ahead)
+        with pytest.raises(SystemExit, match="cut: stopped at step 2; call again"):
+            train(guided(), "cut")
+        with pytest.raises(SystemExit, match="cut: stopped at step 4; call again"):
+            train(guided(), "cut")
+    resumed = train(again, "cut")
+    assert resumed.losses == history.losses
+    assert torch.equal(weights(again), weights(first))
+
+
+_PLAN = {"rate": 1e-3, "seed": 0}
+_CHANGES = [
+    {"rate": 1e-1},
+    {"seed": 7},
+    {"loss": lambda predictions, batch: runs.fill_loss(predictions, batch)},
+    {"sampling": {"length": 1.0}},
+    {"anew": False},
+]
+
+
+def stopped(monkeypatch, train: Any) -> None:
+    with monkeypatch.context() as patch:
+        break_off(patch, 0)
+        with pytest.raises(SystemExit, match="stopped at step 2"):
+            train()
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_an_interrupted_training_goes_on_under_its_own_plan_only(
+    monkeypatch, capsys, change: dict[str, Any]
+):
+    def train(name: str, **changed: Any) -> training.History:
+        torch.manual_seed(0)
+        stages = (Budget(4, 2, 16),)
+        network = UNet(DeformableSampling2d, channels=(4, 6), kernels=(3, 3))
+        return runs.train_fill(network, name, stages, **(_PLAN | changed))
+
+    stopped(monkeypatch, lambda: train("run"))
+    assert train("run", **change).losses == train("other", **change).losses
+    assert (
+        "run: begins anew, what it began was not this plan" in capsys.readouterr().out
+    )
+    stopped(monkeypatch, lambda: train("same", **change))
+    assert train("same", **change).steps == 4
+    assert "begins anew" not in capsys.readouterr().out
+
+
+def test_another_network_under_the_same_name_begins_anew(monkeypatch, capsys):
+    """Also where all its weights are of the same shapes."""
+    stages, shape = (Budget(4, 2, 16),), {"channels": (4, 6), "kernels": (3, 3)}
+
+    def train(**options: Any) -> training.History:
+        return runs.train_fill(UNet(**shape, **options), "run", stages, rate=1e-3)
+
+    stopped(monkeypatch, train)
+    train(fill="nearest")
+    assert "run: begins anew" in capsys.readouterr().out
+
+
+def test_a_cell_whose_plan_has_changed_begins_anew_though_interrupted(
+    monkeypatch, tmp_path: Path, capsys
+):
+    form = study_of_two(monkeypatch, tmp_path)["still"]
+    form = replace(form, stages=(Budget(4, 2, 16),))
+    fill = recipes.studies.fill
+    stopped(monkeypatch, lambda: fill("tried", {"still": form}, seeds=1))
+    other = {**form.plan["arguments"], "conv": "PartialConv2d"}
+    changed = replace(form, plan=form.plan | {"arguments": other})
+    fill("tried", {"still": changed}, seeds=1)
+    assert "tried_study.still.0: begins anew" in capsys.readouterr().out
+    assert studies.cells("tried")["still 0"]["network"] == changed.plan
+
+
+def test_a_batch_with_an_empty_hole_has_a_loss(monkeypatch):
+    image, hole = torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)
+    hole[1, :, :2, :2] = 1
+    made = torch.ones(2, 3, 8, 8, requires_grad=True)
+    loss, inside = runs.fill_loss((made,), (image, hole))
+    assert (loss.item(), inside.item()) == (1.5, 0.5)
+    loss.backward()
+    assert made.grad is not None
+    assert made.grad.isfinite().all()
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    runs.Run("ungoverned", STAGES, 0)
+    assert runs.commit("ungoverned") == "unknown"
 
 
 def test_guided_batches_bring_sketches_a_third_of_them_empty_others_thinned():
@@ -382,6 +518,46 @@ def test_a_study_goes_on_where_it_was_and_repeats_what_has_changed(
     assert len(studies.cells("tried")) == 4
 
 
+def test_a_cell_that_another_process_trains_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+):
+    forms = study_of_two(monkeypatch, tmp_path)
+    with runs.alone("tried_study.still.0"):
+        recipes.studies.fill("tried", forms, seeds=1)
+    assert list(studies.cells("tried")) == ["moved 0"]
+    assert "still, seed 0: another process is at it" in capsys.readouterr().out
+    recipes.studies.fill("tried", forms, seeds=1)
+    assert list(studies.cells("tried")) == ["moved 0", "still 0"]
+
+
+def test_two_that_fill_one_study_lose_no_cell(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(studies, "FOLDER", tmp_path)
+
+    def fill(form: str) -> None:
+        for k in range(30):
+            recipes.studies.write("tried", f"{form} {k}", {"seed": k})
+
+    writers = [threading.Thread(target=fill, args=(form,)) for form in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    wanted = {f"{form} {k}" for form in "ab" for k in range(30)}
+    assert set(studies.cells("tried")) == wanted
+    with runs.alone("tried_study", wait=False) as mine:
+        assert mine
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_not_written(monkeypatch, tmp_path, bad):
+    monkeypatch.setattr(studies, "FOLDER", tmp_path)
+    recipes.studies.write("tried", "fine 0", {"seed": 0})
+    before = studies.path("tried").read_bytes()
+    with pytest.raises(studies.StudyError, match="tried, odd 1: scores is not finite"):
+        recipes.studies.write("tried", "odd 1", {"seed": 1, "scores": [[bad]]})
+    assert studies.path("tried").read_bytes() == before
+
+
 def test_a_form_may_train_with_mined_holes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -472,6 +648,11 @@ def test_a_card_says_how_it_was_trained():
     assert facts["minutes"] == 1.5
     assert str(len(photos.names("train"))) in facts["data"]
     assert {"commit", "device", "torch", "python"} <= set(facts)
+
+
+def test_curves_have_as_many_points_as_there_are_steps_to_show():
+    history = training.History({"a": [1.0, 3.0, 5.0, 7.0], "b": [2.0]})
+    assert curves(history, points=2) == {"a": [2.0, 6.0], "b": [2.0]}
 
 
 def test_occlusions_are_made_of_moving_training_photos(monkeypatch, tmp_path: Path):

@@ -37,6 +37,14 @@ def test_forms_come_best_first_and_seeds_in_order(folder: Path):
     assert study.reads("a", "length").tolist() == [[2.0, 3.0]]
 
 
+def test_a_read_that_was_not_there_is_no_number(folder: Path):
+    study = studies.load("tried")
+    study.every["a 0"]["reads"]["one"]["length"] = None
+    found = study.reads("a", "length")
+    assert found.isnan().tolist() == [[True, False]]
+    assert found[0, 1] == 3
+
+
 def test_forms_are_compared_seed_by_seed_and_only_where_both_have_it(folder: Path):
     study = studies.load("tried")
     with pytest.raises(studies.StudyError, match=r"'a' has the seeds \[0\], 'b c' \[0"):

@@ -33,7 +33,7 @@ def train_against_critic(
     the critic looks on, and all else is the same. One critic for all stages, which must
     share their picture size. Resumable.
     """
-    run = runs.Run(name, stages, seed)
+    run = runs.Run(name, stages, seed, network=network, rate=rate, weight=weight)
     critic = PatchCritic(stages[-1].size, width=32, guided=network.guided)
     betas = (0.5, 0.999)
     own, own_schedule = run.prepare(network, rate, betas)
@@ -91,11 +91,12 @@ def train_against_two(
     say counts ``weight`` times, and with 0 they look on. One picture size for all
     stages. Resumable.
     """
-    run = runs.Run(name, stages, seed)
+    run = runs.Run(name, stages, seed, network=network, rate=rate, weight=weight)
     size, betas = stages[-1].size, (0.5, 0.9)
     critics = torch.nn.ModuleList(PictureCritic(s, 16) for s in (size, size // 2))
     own, own_schedule = run.prepare(network, rate, betas)
     its, its_schedule = run.prepare(critics, rate, betas, CRITIC_STEPS)
+    draw = torch.Generator().manual_seed(seed)  # the batches draw from another thread
 
     def views(image: Tensor, hole: Tensor) -> list[Tensor]:
         return [image, *around(hole, size // 2, image)]
@@ -105,7 +106,7 @@ def train_against_two(
         pairs = zip(critics, views(image, hole), views(filled, hole), gaps, strict=True)
         for critic, real, fake, gap in pairs:
             loss, _ = wgan_losses(critic(real), critic(fake))
-            bend = gradient_penalty(critic, real, fake, gap, generator=run.generator)
+            bend = gradient_penalty(critic, real, fake, gap, generator=draw)
             total = total + loss + PENALTY * bend
         return total
 
@@ -137,5 +138,6 @@ def train_against_two(
         "critic_optimizer": its,
         "schedule": own_schedule,
         "critic_schedule": its_schedule,
+        "draw": draw,
     }
     return run.fit(step, state, boxes=True)

@@ -54,7 +54,14 @@ def train_mining(
     steps that had such. ``sampling``: as ``runs.train_fill`` has it. ``watch`` is
     called after each step, with its number and the miner.
     """
-    run = runs.Run(name, stages, seed)
+    plan: dict[str, Any] = {
+        "rate": rate,
+        "share": share,
+        "noise": noise,
+        "hardest": hardest,
+    }
+    plan |= {"sampling": sampling, "anew": anew, "network": network, "miner": miner}
+    run = runs.Run(name, stages, seed, **plan)
     own, state = _begin(run, network, miner, rate, anew)
     its, its_schedule = run.prepare(miner, rate)
     steps = sum(stage.steps for stage in stages)
@@ -151,9 +158,11 @@ def train_by(
 
     ``objective(score, image, network)`` is that loss; the miner begins anew.
     """
-    run = runs.Run(name, stages, seed)
+    network.requires_grad_(False)
+    plan = {"rate": rate, "objective": objective, "network": network, "miner": miner}
+    run = runs.Run(name, stages, seed, **plan)
     miner.reset_parameters()
-    network.requires_grad_(False).to(run.accelerator.device).eval()
+    network.to(run.accelerator.device).eval()
     its, schedule = run.prepare(miner, rate)
 
     def step(batch: runs.Batch) -> dict[str, Tensor]:

@@ -1,10 +1,15 @@
 """How the shipped networks are trained: batches, steps, resumable runs."""
 
+import hashlib
+import json
 import math
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -39,6 +44,7 @@ def train_fill(
 ) -> training.History:
     """Train ``network(image, hole)`` on random crops and holes, resumable.
 
+    Called again with another plan (any argument, another network), it begins anew.
     ``loss`` of all answers and the batch, by default ``fill_loss``: the mean error in
     the hole, each picture counting the same however small its hole, plus the mean error
     of all pixels, of every answer that the network has. ``sampling`` adds losses of
@@ -47,7 +53,8 @@ def train_fill(
     bring one. Parts whose parameters are frozen keep them; all others begin anew, or
     with ``anew=False`` go on as they are.
     """
-    run = Run(name, stages, seed)
+    plan = {"rate": rate, "sampling": sampling, "anew": anew, "loss": loss}
+    run = Run(name, stages, seed, network=network, **plan)
     if anew:
         initialise(network)
     optimizer, schedule = run.prepare(network, rate)
@@ -68,16 +75,22 @@ def train_fill(
 
 
 class Run:
-    """A named, seeded training over stages: its device, its randomness, its file."""
+    """A named, seeded training over stages: its device, its randomness, its file.
 
-    def __init__(self, name: str, stages: tuple[Budget, ...], seed: int) -> None:
+    ``asked`` is the rest of its plan: a checkpoint of another plan is dropped.
+    """
+
+    def __init__(
+        self, name: str, stages: tuple[Budget, ...], seed: int, **asked: Any
+    ) -> None:
         self.name, self.stages = name, stages
         self.accelerator = training.accelerator(session.best_device())
         torch.manual_seed(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.checkpoint = CHECKPOINTS / f"{name}.pt"
+        steps = [vars(stage) for stage in stages]
+        _hold_to(name, {"steps": steps, "seed": seed, **asked})
         if not self.checkpoint.exists():  # a card names the code that it began with
-            CHECKPOINTS.mkdir(parents=True, exist_ok=True)
             self.checkpoint.with_suffix(".commit").write_text(_head())
 
     def prepare(
@@ -205,7 +218,8 @@ def fill_loss(
     total: Tensor | float = 0.0
     for prediction in predictions:
         error = (prediction.float() - image).abs().mean(1, keepdim=True)
-        inside = ((error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))).mean()
+        area = weight.sum((1, 2, 3)).clamp(min=1e-6)  # without a hole: no error in it
+        inside = ((error * weight).sum((1, 2, 3)) / area).mean()
         total = total + inside + error.mean()
     return torch.as_tensor(total), inside
 
@@ -237,16 +251,79 @@ def commit(name: str) -> str:
 
 def forget(name: str) -> None:
     """Remove a finished training's checkpoint: the next call trains anew."""
-    for ending in (".pt", ".commit"):
+    for ending in (".pt", ".commit", ".plan"):
         (CHECKPOINTS / f"{name}{ending}").unlink(missing_ok=True)
 
 
+@contextmanager
+def alone(name: str, wait: bool = True) -> Iterator[bool]:
+    """Hold the right to a name against other processes; whether it was to be had.
+
+    The system frees it when the process ends, however violently: no lock grows stale.
+    """
+    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    with open(CHECKPOINTS / f"{name}.lock", "a+b") as handle:
+        mine = _take(handle)
+        while wait and not mine:
+            time.sleep(0.05)
+            mine = _take(handle)
+        yield mine
+
+
+def _take(handle: IO[bytes]) -> bool:
+    """Lock an open file until it is closed, unless it is locked."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            handle.seek(0)
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a network file system without locks: nothing to wait for
+        return True
+    return True
+
+
+def _hold_to(name: str, plan: Mapping[str, Any]) -> None:
+    """A checkpoint goes on under the plan it began with; of another, it is dropped."""
+    path, now = CHECKPOINTS / f"{name}.plan", json.dumps(plan, default=_told)
+    if path.exists() and path.read_text(encoding="utf-8") == now:
+        return
+    if (CHECKPOINTS / f"{name}.pt").exists():
+        print(f"{name}: begins anew, what it began was not this plan", flush=True)
+    forget(name)
+    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    path.write_text(now, encoding="utf-8")
+
+
+def _told(value: Any) -> Any:
+    """What JSON has no form for: a network by its parts, a function by its name."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, torch.nn.Module):
+        return getattr(value, "__qualname__", type(value).__name__)
+    simple = (bool, int, float, str, tuple, type(None))
+    parts: list[Any] = [
+        (place, type(part).__name__, key, fact)
+        for place, part in value.named_modules()
+        for key, fact in sorted(vars(part).items())
+        if isinstance(fact, simple) and key[0] != "_" and key != "training"
+    ]
+    parts += [(k, list(p.shape), p.requires_grad) for k, p in value.named_parameters()]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
 def _head() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git here, as beside a downloaded archive
+        return "unknown"
     return found.stdout.strip() or "unknown"

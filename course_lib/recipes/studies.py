@@ -1,13 +1,15 @@
 """Many small networks under one protocol: ``course.py weights sampling_study``.
 
 A study is filled cell by cell, a cell being one form with one seed: interrupted, it
-goes on where it was; a cell whose plan has changed is trained again. Results are in
+goes on where it was; a cell whose plan has changed is trained again. Several processes
+may fill one study: each trains the cells that no other is at. Results are in
 ``assets/studies``, where ``course_lib.studies`` reads them.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -143,23 +145,33 @@ def fill(
     """Train and score what is missing of a study, cell by cell."""
     for seed in range(seeds):
         for form, asked in forms.items():
-            kept = asked.kept if seed == 0 else ""
-            if not _done(name, f"{form} {seed}", asked.wanted | {"seed": seed}, kept):
-                print(f"{name}: {form}, seed {seed}", flush=True)
-                _cell(name, form, asked, metrics, seed)
+            with runs.alone(_run(name, form, seed), wait=False) as mine:
+                if not mine:
+                    print(
+                        f"{name}: {form}, seed {seed}: another process is at it",
+                        flush=True,
+                    )
+                elif not _done(name, form, asked, seed):
+                    print(f"{name}: {form}, seed {seed}", flush=True)
+                    _cell(name, form, asked, metrics, seed)
 
 
-def _done(name: str, cell: str, wanted: dict[str, Any], kept: str) -> bool:
-    found = studies.cells(name).get(cell, {})
+def _done(name: str, form: str, asked: Form, seed: int) -> bool:
+    found = studies.cells(name).get(f"{form} {seed}", {})
+    wanted = asked.wanted | {"seed": seed}
     same = all(found.get(key) == value for key, value in wanted.items())
-    return same and (not kept or kept in zoo.names())
+    return same and (not asked.kept or seed > 0 or asked.kept in zoo.names())
+
+
+def _run(name: str, form: str, seed: int) -> str:
+    return f"{name}_study.{form}.{seed}"
 
 
 def _cell(name: str, form: str, asked: Form, metrics: Sequence[str], seed: int) -> None:
     """Train, score, write: one network."""
     network = zoo.load(asked.begins) if asked.begins else zoo.build(asked.plan)
     network.requires_grad_(True)
-    run = f"{name}_study.{form}.{seed}"
+    run = _run(name, form, seed)
     history, found = _train(network, run, asked, seed)
     told = weights.training_facts(run, history, asked.stages, seed)
     if asked.kept and seed == 0:
@@ -217,26 +229,41 @@ def _keep(
 
 
 def _reads(network: torch.nn.Module) -> dict[str, Any]:
-    """Where the layers of a trained network read, under 24 holes, two of every cell."""
+    """Where the layers of a trained network read, under 24 holes, two of every cell.
+
+    ``None`` where a layer has no read to tell of: JSON knows no NaN.
+    """
     benchmark = holes.benchmark(128, 2)
     image = photos.squares("evaluation", 128)
     image = image[torch.arange(len(benchmark)) % len(image)]
     found = sampling_facts(network, image, benchmark.hole)
     each = {name: facts._asdict() for name, facts in found.items()}
     rounded = {
-        name: {key: round(value, 4) for key, value in facts.items()}
+        name: {k: None if isnan(v) else round(v, 4) for k, v in facts.items()}
         for name, facts in each.items()
     }
     return {"reads": rounded} if rounded else {}
 
 
 def write(name: str, cell: str, facts: dict[str, Any]) -> None:
-    """Put one cell into the file of a study."""
+    """Put one cell into the file of a study, whoever else writes another one.
+
+    Raises ``StudyError`` for a number that is not finite, as JSON has none.
+    """
+    for fact, value in facts.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise studies.StudyError(
+                f"{name}, {cell}: {fact} is not finite, and JSON has no such number: "
+                f"{value}. Nothing was written"
+            ) from None
     path = studies.path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    every = studies.cells(name) | {cell: facts}
-    rows = (f" {json.dumps(key)}: {json.dumps(every[key])}" for key in sorted(every))
-    text = "{\n" + ",\n".join(rows) + "\n}"  # a line for each cell
-    draft = Path(f"{path}.draft")
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(path)
+    with runs.alone(f"{name}_study"):
+        every = studies.cells(name) | {cell: facts}
+        rows = (f" {json.dumps(k)}: {json.dumps(every[k])}" for k in sorted(every))
+        text = "{\n" + ",\n".join(rows) + "\n}"  # a line for each cell
+        draft = Path(f"{path}.draft")
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(path)

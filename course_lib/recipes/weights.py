@@ -216,11 +216,14 @@ def _against_critic(name: str, weight: float) -> None:
 
 
 def curves(history: training.History, points: int = 60) -> dict[str, list[float]]:
-    """What happened: every loss, as the means of so many equal parts of the steps."""
+    """What happened: every loss, as the means of so many equal parts of the steps.
+
+    Of fewer steps than that, as many as there are.
+    """
     return {
         name: [
             round(float(part.mean()), 4)
-            for part in torch.tensor(values).tensor_split(points)
+            for part in torch.tensor(values).tensor_split(min(points, len(values)))
         ]
         for name, values in history.losses.items()
     }
