@@ -935,7 +935,7 @@ cl.claim("guides gain under 2 %", mean["three, BN"] < 1.02 * mean["three"])
 #   or 2 % ahead; at 300 and 400 *static* led by 4 to 6 %, and *narrow*, tried at 300, was
 #   ahead of *dynamic* on one seed of three.
 # - **Equal time.** All rivals had equal steps; a step of *dynamic* takes longer. (Lesson 10:
-#   in equal time a small cascade is behind even a network that is not told the hole.)
+#   in equal time a small cascade is on average behind even one that is not told the hole.)
 # - **The published size.** Seven levels, 85 million parameters, 512 px, a million steps.
 #   There holes span many more windows, and the encoder is much wider; which way it goes
 #   we have not measured.
