@@ -56,10 +56,12 @@ def gradient_penalty(
     Gulrajani et al. 2017, equation 3; inside the hole by Yu et al. 2018.
     Raises ``ContractError`` for shapes that do not belong together.
     """
-    if real.shape != fake.shape or (hole is not None and len(hole) != len(real)):
+    wanted = (len(real), 1, *real.shape[2:])
+    if real.shape != fake.shape or (hole is not None and hole.shape != wanted):
         raise ContractError(
             f"real {tuple(real.shape)}, fake {tuple(fake.shape)} and hole "
-            f"{None if hole is None else tuple(hole.shape)} do not belong together"
+            f"{None if hole is None else tuple(hole.shape)} do not belong together: "
+            f"expected pictures of one shape, and a hole {wanted}"
         )
     if t is None:
         if generator is None:

@@ -105,9 +105,16 @@ def around(hole: Tensor, size: int, *pictures: Tensor) -> list[Tensor]:
 
     ``hole (N, 1, H, W)``; each of ``pictures`` is ``(N, C, H, W)`` and gives ``(N, C,
     size, size)``. The cut is centred on the hole's bounding box and pushed back into
-    the picture; gradients pass. Raises ``ContractError`` for an empty hole, and where
-    the cut would not hold the box or is larger than the picture.
+    the picture; gradients pass. Raises ``ContractError`` for an empty hole, for
+    pictures of another batch or size, and where the cut would not hold the box or is
+    larger than the picture.
     """
+    for picture in pictures:
+        if len(picture) != len(hole) or picture.shape[2:] != hole.shape[2:]:
+            raise ContractError(
+                f"picture {tuple(picture.shape)} and hole {tuple(hole.shape)}: each "
+                "picture must have the batch, height and width of the hole"
+            )
     corners = [_corner(part, size) for part in hole]
     return [
         torch.stack(

@@ -169,3 +169,7 @@ def test_pictures_that_do_not_belong_together():
         gradient_penalty(line(real[:1]), real, fake[:1], t=torch.zeros(2, 1, 1, 1))
     with pytest.raises(ContractError, match="do not belong together"):
         gradient_penalty(line(real[:1]), real, fake, torch.ones(1, 1, 4, 5))
+    t = torch.zeros(2, 1, 1, 1)
+    for shape in ((2, 1, 4, 6), (2, 1, 4), (2, 3, 4, 5)):
+        with pytest.raises(ContractError, match=r"expected .* a hole \(2, 1, 4, 5\)"):
+            gradient_penalty(line(real[:1]), real, fake, torch.ones(shape), t)

@@ -274,3 +274,9 @@ def test_a_hole_that_no_cut_can_hold_is_refused():
         around(boxed(2, 2, 7, 3), 6)
     with pytest.raises(ContractError, match="cut of 14 pixels"):
         around(boxed(2, 2, 3, 3), 14)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 6, 8), (2, 3, 12, 16), (1, 3, 12, 17)])
+def test_a_cut_of_another_picture_is_refused(shape: tuple[int, ...]):
+    with pytest.raises(ContractError, match=r"picture .* must have the batch, height"):
+        around(boxed(2, 2, 3, 3), 6, torch.rand(1, 3, 12, 16), torch.rand(shape))
