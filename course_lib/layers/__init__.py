@@ -1,8 +1,12 @@
-"""Layers of the course: each takes features and validity and returns both.
+"""Layers of the course: nearly all take features and validity and return both.
 
 ``forward(x, valid) -> (y, valid)`` with ``x (N, C, H, W)`` and ``valid (N, 1, H, W)``,
 1 = known. After a skip connection both come in parts, ``((x, skip), (valid,
-skip_valid))``. So one network hosts them all.
+skip_valid))``. So one network, ``networks.UNet(conv=...)``, hosts those that also take
+the arguments of ``nn.Conv2d``: ``PlainConv2d``, ``PartialConv2d``, ``GatedConv2d`` and
+``DeformableSampling2d``. ``ReachSelection2d`` has no stride, ``GatedUpConv2d`` doubles
+the side, and the two 3-D ones are for pictures in time. ``ContextualAttention``,
+``MaskAwareDynamicConv2d`` and ``PointwiseNorm`` have inputs of their own.
 """
 
 from course_lib.layers.attention import ContextualAttention

@@ -54,7 +54,7 @@ class GatedConv2d(nn.Conv2d):
 
 
 class GatedConv3d(nn.Conv3d):
-    """The same for pictures in time, ``(N, C, T, H, W)``; lesson 16 uses it."""
+    """The same for pictures in time, ``(N, C, T, H, W)``; no lesson uses it yet."""
 
     activates = True
 

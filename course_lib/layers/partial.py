@@ -53,7 +53,7 @@ class PartialConv2d(nn.Conv2d):
 
 
 class PartialConv3d(nn.Conv3d):
-    """The same for pictures in time, ``(N, C, T, H, W)``; the video lessons use it."""
+    """The same for pictures in time, ``(N, C, T, H, W)``; no lesson uses it yet."""
 
     reads_validity = True
 

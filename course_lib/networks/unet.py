@@ -1,4 +1,4 @@
-"""The U-Net that hosts every convolution of the course; lesson 03 builds it.
+"""The U-Net that hosts one convolution of the course after another; from lesson 03.
 
 The shape of Liu et al. 2018: stride-2 convolutions down, nearest up-sampling and one
 convolution up, skips that carry features and validity side by side.
@@ -15,19 +15,23 @@ from course_lib.holes import nearest_fill
 from course_lib.layers import ContextualAttention, Parts, PlainConv2d, promises
 from course_lib.tensors import ContractError, check_pair, hide
 
+HOSTED = "PlainConv2d, PartialConv2d, GatedConv2d or DeformableSampling2d"
+
 
 class UNet(nn.Module):
     """Image and hole in, image out.
 
-    ``conv``: the convolution, ``(x, valid) -> (y, valid)``, see ``layers``; ``first``
-    and ``decoder``: another one for the first level, for the way up and the output.
+    ``conv``: the convolution, ``(x, valid) -> (y, valid)``, see ``layers``, or what
+    else takes the arguments of ``nn.Conv2d`` and keeps that contract; ``first`` and
+    ``decoder``: another one for the first level, for the way up and the output.
     ``channels``: of each level, from the finest; the side must be a multiple of
     ``2 ** len(channels)``. ``kernels``: of the encoder's levels. ``sees_hole``: whether
     the hole is a fourth input channel; left out, it is one unless the convolution reads
     validity itself, as partial convolution does. ``fill``: the colour the network finds
     where pixels are missing, or ``"nearest"``: that of the nearest known pixel.
     ``copies``: on the way up, at a quarter of the side, contextual attention copies
-    features from afar and a convolution joins them; lesson 10.
+    features from afar and a convolution joins them; lesson 10. Raises ``ValueError``
+    for a convolution that takes other arguments, and for levels that do not fit.
     """
 
     def __init__(
@@ -117,7 +121,15 @@ class Stage(nn.Module):
         norm: bool,
     ) -> None:
         super().__init__()
-        self.conv = conv(inputs, outputs, kernel, stride, kernel // 2, bias=not norm)
+        try:
+            bias = not norm
+            self.conv = conv(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
+        except TypeError as error:  # it takes other arguments
+            raise ValueError(
+                f"{getattr(conv, '__name__', conv)} cannot be hosted ({error}): a UNet "
+                "builds conv(inputs, outputs, kernel, stride, padding, bias=...), such "
+                f"as {HOSTED}"
+            ) from error
         self.norm = nn.BatchNorm2d(outputs) if norm else nn.Identity()
         brings_its_own = promises(conv, "activates")
         self.activation = nn.Identity() if brings_its_own else activation

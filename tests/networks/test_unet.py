@@ -6,7 +6,16 @@ from torch import Tensor, nn
 from unets import pair, small
 
 from course_lib.holes import nearest_fill
-from course_lib.layers import GatedConv2d, PartialConv2d, Parts, PlainConv2d
+from course_lib.layers import (
+    ContextualAttention,
+    GatedConv2d,
+    MaskAwareDynamicConv2d,
+    PartialConv2d,
+    Parts,
+    PlainConv2d,
+    PointwiseNorm,
+    ReachSelection2d,
+)
 from course_lib.networks import UNet
 from course_lib.tensors import ContractError
 
@@ -74,6 +83,17 @@ def test_normalisation_is_everywhere_but_first_and_last():
     assert all(isinstance(s.norm, nn.BatchNorm2d) for s in network.decoder)
     assert network.encoder[0].conv.bias is not None
     assert network.encoder[1].conv.bias is None
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [ContextualAttention, MaskAwareDynamicConv2d, PointwiseNorm, ReachSelection2d],
+)
+@pytest.mark.parametrize("where", ["conv", "first", "decoder"])
+def test_a_layer_that_takes_other_arguments_is_named(conv: type, where: str):
+    told = rf"{conv.__name__} cannot be hosted .*bias.* such as PlainConv2d, Partial"
+    with pytest.raises(ValueError, match=told):
+        small(**{where: conv})
 
 
 def test_a_fill_that_is_no_number_must_be_a_known_one():
