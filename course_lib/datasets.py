@@ -1,8 +1,9 @@
 """Pictures by the million with holes, for trainings at scale; lesson 11.
 
-torchvision's classes find and open the pictures; here they are cropped and get their
-holes. What position p of a training holds depends on the seed and p alone: not on how
-many workers load it, how many processes share it, or how often it was resumed.
+torchvision's classes find and open Places365 and CelebA, ``photos.files`` the pictures
+of a folder; here they are cropped and get their holes. What position p of a training
+holds depends on the seed and p alone: not on how many workers load it, how many
+processes share it, or how often it was resumed.
 """
 
 import hashlib
@@ -43,10 +44,11 @@ class Pictures(Protocol):
 
 
 def pictures(source: str) -> Pictures:
-    """All pictures of a source, none of them read yet.
+    """All pictures of a source, no pixel of them read yet.
 
     - ``"train"``, ``"validation"``: the bundled photos, held in memory;
-    - ``"folder:PATH"``: every picture in a folder and the folders inside it;
+    - ``"folder:PATH"``: every picture in a folder and the folders inside it, as
+      ``photos.files`` finds them;
     - ``"places365:PATH"``: Places365, the root that torchvision has it in, its training
       pictures of 256 px, or the large ones if only those are there;
     - ``"celeba:PATH"``: CelebA's training pictures, the root likewise.
@@ -61,13 +63,13 @@ def pictures(source: str) -> Pictures:
     root = Path(place).expanduser()
     try:
         if kind == "folder":
-            return _Folder(root, transform=_pixels)
+            return _Folder(root)
         if kind == "places365":
             small = (root / "data_256_standard").is_dir()
             return tv.Places365(str(root), small=small, transform=_pixels)
         if kind == "celeba":
             return tv.CelebA(str(root), target_type=[], transform=_pixels)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, photos.PhotoError) as error:
         raise DatasetError(f"{source}: {error}") from error
     raise DatasetError(
         f"{source!r}: choose train, validation, folder:PATH, places365:PATH or "
@@ -84,7 +86,8 @@ class Pairs(Dataset[Batch]):
     evenly from 1 to 60 %; or a folder of hole pictures, which are turned and mirrored.
     Then ``hole_is`` must say which colour is missing: black in the training set of the
     NVIDIA irregular holes, white in its test set. A damaged picture is replaced by the
-    next one, with a warning.
+    next one, with a warning; a hole picture that, at this size, hides nothing or
+    everything by another one. Raises ``DatasetError`` where there is no other.
     """
 
     def __init__(
@@ -135,23 +138,34 @@ class Pairs(Dataset[Batch]):
             try:
                 found: Any = self.pictures[number % len(self)]
                 return found[0] if isinstance(found, tuple) else found
-            except (OSError, SyntaxError, ValueError) as error:
-                reason = f"picture {number % len(self)} is damaged: {error}"
+            except Exception as error:  # a damaged file makes a reader raise any kind
+                told = f"{type(error).__name__}: {error}"
+                reason = f"picture {number % len(self)} is damaged: {told}"
                 warnings.warn(f"{reason}; took the next", stacklevel=2)
         raise DatasetError(f"{reason}; so are the others after picture {first}")
 
     def _hole(self, generator: torch.Generator) -> Tensor:
         draw = torch.rand(2, generator=generator).tolist()
         if self.files:
-            path = self.files[int(draw[0] * len(self.files))]
-            hole = holes.read(path, self.size, hole_is=cast(Any, self.hole_is))
-            turned = torch.rot90(hole, int(draw[1] * 4), (-2, -1))
-            return (turned.flip(-1) if draw[1] * 8 % 2 < 1 else turned)[0]
+            return self._read_hole(draw, generator)
         strokes = self.hole == "strokes" or (self.hole == "mixed" and draw[0] < 0.5)
         make = holes.strokes if strokes else holes.irregular
         low, high = holes.BUCKETS[0][0], holes.BUCKETS[-1][1]
         target = torch.tensor([low + (high - low) * draw[1]])
         return holes.grow(make(1, self.size, generator), target)[0]
+
+    def _read_hole(self, draw: list[float], generator: torch.Generator) -> Tensor:
+        for _ in range(TRIES):
+            path = self.files[int(draw[0] * len(self.files))]
+            hole = holes.read(path, self.size, hole_is=cast(Any, self.hole_is))
+            if 0 < float(hole.mean()) < 1:
+                turned = torch.rot90(hole, int(draw[1] * 4), (-2, -1))
+                return (turned.flip(-1) if draw[1] * 8 % 2 < 1 else turned)[0]
+            draw = torch.rand(2, generator=generator).tolist()
+        raise DatasetError(
+            f"{path} hides nothing or everything at {self.size} pixels, and so do "
+            f"{TRIES - 1} others of its folder: take such pictures out"
+        )
 
     def _hole_files(self, folder: Path) -> list[Path]:
         if self.hole_is is None:
@@ -207,6 +221,7 @@ class Batches:
                 batch_sampler=positions,
                 num_workers=self.workers,
                 pin_memory=self.pin,
+                generator=torch.Generator(),  # else it draws from the global one
             )
             self._running = iter(loader)
         image, hole = next(self._running)
@@ -236,16 +251,28 @@ class _Positions(Sampler[list[int]]):
             first += self.step
 
 
-class _Folder(tv.ImageFolder):
-    """torchvision's folder of pictures, whose folders inside are no classes."""
+class _Folder(Dataset[Tensor]):
+    """The pictures of a folder, by number, opened when asked for."""
 
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """One class, that is the folder itself."""
-        if not Path(directory).is_dir():
-            raise FileNotFoundError(f"{directory} is no folder")
-        return ["."], {".": 0}
+    def __init__(self, root: Path) -> None:
+        self.paths = photos.files(root)
+        if not self.paths:
+            endings = ", ".join(sorted(photos.SUFFIXES))
+            raise FileNotFoundError(
+                f"no picture (looked for files ending in {endings})"
+            )
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One of them. Raises whatever Pillow does for a damaged one."""
+        with Image.open(self.paths[index]) as opened:
+            return _pixels(opened)
 
 
 def _pixels(picture: Image.Image) -> Tensor:
-    """uint8 ``(3, H, W)``, upright. Alpha is dropped: torchvision opens pictures so."""
-    return pil_to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))
+    """uint8 ``(3, H, W)``, upright. Alpha is dropped, as torchvision does."""
+    upright = ImageOps.exif_transpose(picture)
+    return pil_to_tensor(photos.eight_bits(upright).convert("RGB"))

@@ -1,5 +1,6 @@
 """Pictures at scale: every source gives the same positions to whoever asks."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -103,8 +104,26 @@ def test_a_source_that_is_not_there_is_named(source: str, says: str):
 
 
 def test_a_folder_without_a_picture_is_named(tmp_path: Path):
-    with pytest.raises(DatasetError, match=r"folder:.*Found no valid file"):
+    with pytest.raises(DatasetError, match=r"folder:.*no picture .looked for .*\.avif"):
         pictures(f"folder:{tmp_path}")
+
+
+def test_a_folder_of_pictures_is_the_same_to_all_who_read_it(folder: Path):
+    photo(folder / "6.gif", 60)
+    photo(folder / "7.AVIF", 70)
+    photo(folder / "0.hole.png", 80)
+    photo(folder / "._0.png", 90)
+    held = photos.collection(f"folder:{folder}")
+    found = pictures(f"folder:{folder}")
+    reds = [round(float(found[k][0].float().mean()), -1) for k in range(len(found))]
+    assert reds == [round(float(p[0].float().mean()), -1) for p in held.pictures]
+    assert sorted(reds) == [10, 20, 30, 40, 50, 60, 70]
+
+
+def test_grey_of_sixteen_bits_is_not_cut(tmp_path: Path):
+    grey = np.full((8, 8), 32768, np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    assert pictures(f"folder:{tmp_path}")[0].unique().tolist() == [127]
 
 
 def test_a_turned_photo_is_shown_upright(tmp_path: Path):
@@ -113,7 +132,7 @@ def test_a_turned_photo_is_shown_upright(tmp_path: Path):
     pixels = np.zeros((20, 20, 3), np.uint8)
     pixels[:10] = 255  # white above; upright it is at the right
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    found, _ = pictures(f"folder:{tmp_path}")[0]
+    found = pictures(f"folder:{tmp_path}")[0]
     assert found[:, :, 10:].min() == 255
     assert found[:, :, :10].max() == 0
 
@@ -170,6 +189,58 @@ def test_holes_of_a_folder_are_read_turned_and_not_resized_softly(tmp_path: Path
         Pairs("validation", 32, tmp_path)
 
 
+def hole_file(path: Path, shade: int = 255, **boxes: slice) -> None:
+    drawn = np.full((64, 64), shade, np.uint8)
+    if boxes:
+        drawn[boxes["rows"], boxes["columns"]] = 255 - shade
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(drawn).save(path)
+
+
+def test_a_hole_file_that_hides_nothing_or_everything_is_passed_over(tmp_path: Path):
+    for k in range(40):
+        hole_file(tmp_path / f"{k:02}.png", rows=slice(8), columns=slice(16))
+    hole_file(tmp_path / "07.png")  # nothing; the spot check looks at 00, 02, ...
+    hole_file(tmp_path / "11.png", 0)  # everything
+    hole_file(tmp_path / "13.png", rows=slice(1, 2), columns=slice(64))  # thin: gone
+    pairs = Pairs("validation", 32, tmp_path, hole_is="black")
+    found = [pairs[p][1] for p in range(120)]
+    assert all(hole.sum() == 4 * 8 for hole in found)
+    again = Pairs("validation", 32, tmp_path, hole_is="black")
+    assert all(torch.equal(again[p][1], found[p]) for p in (119, 3, 60))
+
+
+def test_a_folder_whose_holes_all_vanish_at_this_size_is_named(tmp_path: Path):
+    for k in range(3):
+        hole_file(tmp_path / f"{k}.png", rows=slice(8), columns=slice(16))
+    pairs = Pairs("validation", 32, tmp_path, hole_is="black")
+    for k in range(3):
+        hole_file(tmp_path / f"{k}.png")
+    says = (
+        r"[012]\.png hides nothing or everything at 32 pixels.*take such pictures out"
+    )
+    with pytest.raises(DatasetError, match=says):
+        pairs[0]
+
+
+@pytest.mark.parametrize(
+    "error", [Image.DecompressionBombError, struct.error, RuntimeError, TypeError]
+)
+def test_whatever_a_reader_raises_the_next_picture_is_taken(error: type[Exception]):
+    class Odd:
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Tensor:
+            if index == 0:
+                raise error("too large")
+            return torch.zeros(3, 8, 8).byte()
+
+    pairs = Pairs(Odd(), 8)
+    with pytest.warns(UserWarning, match=rf"0 is damaged: {error.__name__}: too large"):
+        assert all(pairs[p][0].sum() == 0 for p in range(2))
+
+
 def test_a_damaged_picture_is_replaced_by_the_next(folder: Path):
     (folder / "1.png").write_bytes(b"no picture")
     pairs = Pairs(f"folder:{folder}", 8)
@@ -224,6 +295,13 @@ def test_workers_change_nothing_and_a_state_goes_on():
     again.load_state_dict(state)
     assert same(taken(again, 2), whole[3:])
     assert iter(again) is again
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_leave_the_global_random_state_alone(workers: int):
+    before = torch.get_rng_state()
+    next(Batches(Pairs("validation", 8), 2, workers=workers))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"process": 2, "processes": 2}])
