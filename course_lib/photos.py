@@ -243,7 +243,8 @@ def _decode(data: bytes, name: str) -> Tensor:
     except PhotoError:
         raise
     except Exception as error:  # a damaged file makes a reader raise of any kind
-        raise PhotoError(f"{name} is damaged or incomplete: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise PhotoError(f"{name} is damaged or incomplete: {reason}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
