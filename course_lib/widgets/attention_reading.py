@@ -269,7 +269,7 @@ def _mean(x: Tensor, hole: Tensor) -> Tensor:
 def filled(image: Tensor, hole: Tensor, fill: Fill) -> Tensor:
     """The photo ``(1, 3, H, W)`` with a first fill in its hole, in ``[0, 1]``."""
     check_pair(image, hole)
-    hidden = hide(image, hole)
+    hidden, at = hide(image, hole), device_of(fill)
     with torch.no_grad():
-        rough = fill(hidden, hole).float().cpu()
+        rough = fill(hidden.to(at), hole.to(at)).float().cpu()
     return composite(rough, hidden, hole).clamp(0, 1)

@@ -440,6 +440,11 @@ def test_nothing_changes_when_a_value_is_wrong(explorer, hole):
     assert everything(explorer) == before
 
 
+def test_a_first_fill_on_another_device_is_asked_there(image, hole, elsewhere):
+    explorer = AttentionExplorer(image, hole, fill=elsewhere)
+    assert torch.equal(explorer.hole, hole)
+
+
 def test_what_cannot_be_shown_is_refused(network, image, hole, monkeypatch):
     with pytest.raises(WidgetError, match="all of the photo is missing"):
         AttentionExplorer(image, torch.ones_like(hole))
