@@ -110,14 +110,16 @@ def test_a_folder_without_a_picture_is_named(tmp_path: Path):
 
 def test_a_folder_of_pictures_is_the_same_to_all_who_read_it(folder: Path):
     photo(folder / "6.gif", 60)
-    photo(folder / "7.AVIF", 70)
+    avif = ".avif" in Image.registered_extensions()
+    if avif:
+        photo(folder / "7.AVIF", 70)
     photo(folder / "0.hole.png", 80)
     photo(folder / "._0.png", 90)
     held = photos.collection(f"folder:{folder}")
     found = pictures(f"folder:{folder}")
     reds = [round(float(found[k][0].float().mean()), -1) for k in range(len(found))]
     assert reds == [round(float(p[0].float().mean()), -1) for p in held.pictures]
-    assert sorted(reds) == [10, 20, 30, 40, 50, 60, 70]
+    assert sorted(reds) == [10, 20, 30, 40, 50, 60] + [70] * avif
 
 
 def test_grey_of_sixteen_bits_is_not_cut(tmp_path: Path):

@@ -36,7 +36,7 @@ def losses(out: Path) -> torch.Tensor:
 # -------------------------------------------------------------------------- one process
 
 
-@pytest.mark.parametrize("conv", ["PlainConv2d", "PartialConv2d", "GatedConv2d"])
+@pytest.mark.parametrize("conv", scale.HOSTED)
 def test_each_layer_of_the_course_is_trained_and_loaded(tmp_path: Path, conv: str):
     history = train(tmp_path, conv=conv, steps=2, norm="batch")
     assert history.steps == 2
@@ -158,6 +158,15 @@ def test_the_script_says_in_a_line_what_cannot_be(tmp_path: Path, capsys):
     [
         ({"norm": "layer"}, "choose batch or group"),
         ({"conv": "Conv2d"}, "no layer of the course"),
+        ({"conv": "pairs"}, "choose PlainConv2d, PartialConv2d, GatedConv2d, Def"),
+        ({"conv": "ContextualAttention"}, "no layer .* that a whole U-Net can have"),
+        ({"conv": "GatedConv3d"}, "no layer .* that a whole U-Net can have"),
+        ({"steps": 0}, "steps 0: at least 1"),
+        ({"every": 0}, "every 0: at least 1"),
+        ({"size": 0}, "size 0: at least 1"),
+        ({"accumulate": 0}, "accumulate 0: at least 1"),
+        ({"batch": -1}, "batch -1: at least 1"),
+        ({"workers": -1}, "workers -1: at least 0"),
         ({"precision": "fp16"}, "fp16 needs a GPU"),
     ],
 )
@@ -167,6 +176,36 @@ def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, wrong, says: str):
     assert not (tmp_path / "run").exists()
     with pytest.raises(TrainingError, match="no training in"):
         scale.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"{}", b"half"])
+def test_a_damaged_training_is_named(tmp_path: Path, damage: bytes):
+    train(tmp_path, steps=1)
+    checkpoint, plan = tmp_path / "checkpoint.pt", tmp_path / "plan.json"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(damage or whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt is damaged.*Delete it"):
+        scale.load(tmp_path)
+    plan.write_bytes(plan.read_bytes()[:40])
+    for again in (scale.load, lambda out: train(out, steps=1)):
+        with pytest.raises(
+            TrainingError, match=r"plan\.json is damaged: .*another fol"
+        ):
+            again(tmp_path)
+    plan.write_text("[]")
+    with pytest.raises(TrainingError, match=r"plan\.json is damaged: it holds no plan"):
+        scale.load(tmp_path)
+    checkpoint.unlink()
+    plan.write_text(json.dumps(dataclasses.asdict(TINY)))
+    with pytest.raises(TrainingError, match=r"no training in .*no checkpoint\.pt yet"):
+        scale.load(tmp_path)
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path: Path):
+    torch.manual_seed(5)  # no training before this one left it so
+    before = torch.get_rng_state()
+    train(tmp_path, steps=1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_every_option_of_the_script_is_a_field_of_the_plan(tmp_path, capsys):

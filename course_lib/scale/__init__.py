@@ -20,11 +20,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from course_lib import datasets, holes, layers, photos, session, training, zoo
+from course_lib import datasets, holes, photos, session, training, zoo
 from course_lib.recipes.runs import fill_loss, initialise, warm_cosine
 from course_lib.tensors import ContractError
 
 Batch = tuple[Tensor, Tensor]
+HOSTED = ("PlainConv2d", "PartialConv2d", "GatedConv2d", "DeformableSampling2d")
 GROUPS = 8  # of channels that are normalised together
 PROCESSES = "processes"  # how plan.json calls their number
 
@@ -40,7 +41,7 @@ class Plan:
     data: str = "train"  # see datasets.pictures
     hole: str = "mixed"  # strokes, irregular, mixed, or a folder of hole pictures
     hole_is: str = ""  # in such a folder: black (NVIDIA's training set) or white
-    conv: str = "PlainConv2d"  # a layer of the course, by name
+    conv: str = "PlainConv2d"  # a layer of the course, one of HOSTED
     norm: str = "batch"  # or group, which looks at no other picture of the batch
     size: int = 64  # pixels a side
     batch: int = 8
@@ -73,7 +74,6 @@ def train(plan: Plan, out: str | Path, *, watch: bool = True) -> training.Histor
     if accelerator.is_main_process:  # last: what cannot begin leaves no plan behind
         _remember(plan, out, accelerator)
     accelerator.wait_for_everyone()
-    torch.manual_seed(plan.seed)
     network = accelerator.prepare(network)
     adam = torch.optim.Adam(network.parameters(), lr=plan.rate)
     optimizer = accelerator.prepare(adam)
@@ -194,17 +194,25 @@ def group_norms(network: nn.Module) -> nn.Module:
 def load(out: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     """The network of the training in ``out``, as far as it has come, ready to fill.
 
-    Raises ``TrainingError`` where there is no training.
+    Raises ``TrainingError`` where there is no training, or a damaged one.
     """
+    out = Path(out)
     try:
-        plan = Plan(**_fields(json.loads((Path(out) / "plan.json").read_text())))
-        stored = torch.load(
-            Path(out) / "checkpoint.pt", weights_only=True, map_location="cpu"
-        )
-    except (OSError, ValueError, TypeError) as error:
+        plan = Plan(**_fields(_planned(out)))
+    except (OSError, TypeError) as error:
         raise training.TrainingError(f"no training in {out}: {error}") from error
-    network = built(plan)
-    network.load_state_dict(stored["state"]["network"])
+    path = out / "checkpoint.pt"
+    if not path.exists():
+        raise training.TrainingError(f"no training in {out}: no checkpoint.pt yet")
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        network = built(plan)
+        network.load_state_dict(stored["state"]["network"])
+    except Exception as error:
+        raise training.TrainingError(
+            f"{path} is damaged, or not of the plan beside it "
+            f"({type(error).__name__}). Delete it to train again"
+        ) from error
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -239,8 +247,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(plan: Plan, accelerator: Accelerator) -> None:
     if plan.norm not in ("batch", "group"):
         raise training.TrainingError(f"norm {plan.norm!r}: choose batch or group")
-    if plan.conv not in layers.__all__:
-        raise training.TrainingError(f"conv {plan.conv!r}: no layer of the course")
+    if plan.conv not in HOSTED:
+        raise training.TrainingError(
+            f"conv {plan.conv!r}: no layer of the course that a whole U-Net can have; "
+            f"choose {', '.join(HOSTED)}"
+        )
+    least = dict.fromkeys(("size", "batch", "accumulate", "steps", "every"), 1)
+    for name, low in {**least, "workers": 0}.items():
+        if getattr(plan, name) < low:
+            raise training.TrainingError(
+                f"{name} {getattr(plan, name)}: at least {low} is expected"
+            )
     shared = accelerator.num_processes > 1 and accelerator.device.type == "cpu"
     if plan.norm == "batch" and shared:
         raise training.TrainingError(
@@ -261,7 +278,7 @@ def _remember(plan: Plan, out: Path, accelerator: Accelerator) -> None:
         PROCESSES: accelerator.num_processes,
     }
     if path.exists() and (out / "checkpoint.pt").exists():
-        before = json.loads(path.read_text())
+        before = _planned(out)
         changed = [k for k in now if now[k] != before.get(k) and k not in _MAY_CHANGE]
         if changed:
             raise training.TrainingError(
@@ -272,6 +289,21 @@ def _remember(plan: Plan, out: Path, accelerator: Accelerator) -> None:
     _write(path, json.dumps(now, indent=1) + "\n")
 
 
+def _planned(out: Path) -> dict[str, Any]:
+    """What ``plan.json`` says. Raises ``OSError`` where there is none."""
+    path = out / "plan.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise training.TrainingError(
+            f"{path} is damaged: {error}. Choose another folder, or delete it and "
+            "checkpoint.pt to train again"
+        ) from error
+    if not isinstance(found, dict):
+        raise training.TrainingError(f"{path} is damaged: it holds no plan")
+    return found
+
+
 def _fields(stored: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name != PROCESSES}
 
@@ -279,7 +311,7 @@ def _fields(stored: dict[str, Any]) -> dict[str, Any]:
 def _write(path: Path, text: str) -> None:
     """Beside the place, then moved there: a kill leaves no half of a file."""
     draft = path.with_suffix(".partial")
-    draft.write_text(text)
+    draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
 
 
