@@ -839,7 +839,7 @@ cl.pictures.grid({name: column[middle] for name, column in columns.items()}, sca
 # ## The bench table
 #
 # The same 240 fills, by bucket. A baseline that loses to methods of 2001 (Navier-Stokes: lines
-# of equal brightness flow into the hole) and 2004 (Telea) would be none. Does `told` win where the holes are large? And where they are small? (`seam`:
+# of equal brightness go on) and 2004 would be none. Does `told` win where the holes are large? And where they are small? (`seam`:
 # how much harder the edge at the rim is than in the truth; 0 is right.)
 
 # %%
@@ -924,9 +924,9 @@ for what, (with_channel, without_channel) in needs.items():
 
 # %% [markdown]
 # By heart: **123, 42, 42, and it should be 0**: so far do black, noise and a slightly
-# darker grey move the answer, though the network is told. The cause is one: a convolution
+# darker grey move the answer of a network that is told. A convolution
 # adds what it should leave out. Partial convolution, lesson 04, leaves it out: these three
-# must become exactly 0, whatever the training, and that without a fourth channel. It
+# must become exactly 0, whatever the training, without a fourth channel. It
 # promises no decibels, and nothing for the last row: blur is a matter of the loss.
 #
 # ## Exercises
@@ -1165,7 +1165,7 @@ cl.claim("the average wanders less than a fifth as far", averaged < alone / 5)
 # on. A U-Net made of it copies known detail through skips and invents the rest from
 # below, within a reach that can be counted and measured. Trained well, it beats Telea
 # and Navier–Stokes on large holes. But its answer depends on the colour that hides the
-# hole, even if it is told where the hole is; and what it invents is blurred. A training
+# hole, even if it is told the hole; and what it invents is blurred. A training
 # resumes exactly only with weights, optimiser and random numbers.
 #
 # **Next:** lesson 04, a convolution that leaves out what is missing.

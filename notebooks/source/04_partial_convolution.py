@@ -238,9 +238,9 @@ for name, factor in {"sum(1)/sum(M)": 1, "1/sum(M)": 1 / (64 * 9)}.items():
     print(f"with batch normalisation {normed.std():.2f}")
 
 # %% [markdown]
-# Each layer divides by 576. Batch normalisation should undo that, but before it takes the
-# root it adds $10^{-5}$ to the variance, and the variance of such a layer is only about
-# $576^{-2} = 3 \cdot 10^{-6}$. After three layers a sixth of the deviation is left.
+# Each layer divides by 576. Batch normalisation should undo that, but adds $10^{-5}$ to a
+# variance of only about $576^{-2} = 3 \cdot 10^{-6}$. After three layers a sixth of the
+# deviation is left.
 #
 # ### 3. How are the holes made?
 #
@@ -1070,18 +1070,16 @@ most = max(kept["told", 5], kept["partial", 5])
 cl.claim("in large holes both keep under a tenth", most < 0.1)
 
 # %% [markdown]
-# Leaving out the hole cures its colour, not blur: L1 still asks for the middle of all
-# answers.
+# Leaving out the hole cures its colour, not blur.
 #
 # ## What we do not know
 #
 # - **Why `told` leads in the smallest holes.** The seam points to the rim. But of our
-#   small networks `partial` is ahead there, as in lesson 10 on each of three seeds, and one
-#   long training of each kind cannot tell a cause from luck.
+#   small networks `partial` is ahead there, as in lesson 10; one long training of each kind
+#   cannot tell cause from luck.
 # - **Why networks trained on strokes lag on large closed holes, too.**
 # - **What the second stage is worth.** It is tested, but not in the shipped weights: its
-#   two VGG terms cost 7.9 and 8.5 times the U-Net's own step (two runs, CPU). (Lesson 07
-#   gives another network 300 steps of them: detail comes as a grid of edges.)
+#   two VGG terms cost about 8 times the U-Net's own step (CPU). Lesson 07 tries them.
 #
 # ## Exercises
 #
@@ -1280,8 +1278,7 @@ leaks = cl.check("04.4", leaks)
 #
 # A partial convolution sums what a window knows, scales it by sum(1)/sum(M), and marks
 # the window known if anything in it was. Two convolutions do it; one channel of validity
-# is enough, two after a skip. Nothing under the hole is read: its colour changes answers
-# by exactly 0. The ratio is right on average, not at a rim. After 150 steps it was ahead
+# is enough, two after a skip. Nothing under the hole is read: its colour changes no answer. The ratio is right on average, not at a rim. After 150 steps it was ahead
 # of plain convolution on three seeds, if trained on large holes; after 12,000 a plain
 # network told the hole was level, as long as its colour is kept. It stays blurred, and
 # forgets how sure it is.

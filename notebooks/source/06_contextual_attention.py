@@ -17,7 +17,6 @@
 # %%
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 
 import course_lib as cl
 
@@ -340,11 +339,13 @@ cl.claim("now key 2 wins: the neighbour likes the next", after[1].argmax() == 2)
 # and below: in turn, eight neighbours. But in such numbering the last place of a row is
 # followed by the first of the next: on a map of 3 × 3, places 2 and 3, counted from 0,
 # are no neighbours, yet added. And under a hole a first fill now has a say in the scores
-# around it. (`rearrange` of einops gives axes names: row and column of who asks, y and x, of
-# who answers, v and u; then it numbers the places column by column.)
+# around it. (`rearrange` of einops names axes: row y and column x ask, v and u answer.)
 
 
 # %%
+from einops import rearrange
+
+
 def propagated(scores, h, w):
     """(h * w, h * w), as published: the diagonal, in two numberings."""
     for tall in (h, w):
@@ -1200,17 +1201,16 @@ cl.claim("VGG distance within 1 %", far.abs() < 0.01)
 
 # %% [markdown]
 # No window, no tower. A sixth more detail, a symptom and no score, which you will hardly
-# see, for 0.1 dB, and no nearer in VGG's eyes. Lesson 05's generator took four times as
-# many steps, of a third as many pictures, against another kind of critic, and won 1.4 times the
-# detail; we varied none of these: we computed what weight is *bearable*, not what it takes to win.
+# see, for 0.1 dB, and no nearer in VGG's eyes. Lesson 05's generator won 1.4 times the
+# detail in four times as many steps, of a third as many pictures, against another kind of critic.
+# We computed what weight is *bearable*, not what it takes to win.
 #
 # ## What we do not know
 #
 # - **More steps.** Our small stages took 80. Whether attention would pass the rough fill
 #   of smooth pictures we did not follow.
-# - **The wrap-around.** Whether it harms we did not measure.
-# - **Which critic helps.** We trained with both or none, not with the global or the
-#   local one alone: 15 minutes each, and three seeds of it.
+# - **The wrap-around.** Does it harm?
+# - **Which critic helps.** We trained with both or none, not with one alone.
 # - **One seed.** The shipped networks are one run each.
 #
 # ## Exercises

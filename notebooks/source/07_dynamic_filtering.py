@@ -17,7 +17,6 @@
 # %%
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 
 import course_lib as cl
 
@@ -255,6 +254,9 @@ cl.claim("over 2.5 GiB", total[0] > 2.5 * 1024)
 
 
 # %%
+from einops import rearrange
+
+
 def gated_sum(x, features, weight, bias, size, stride, padding):
     """The same again: 1 + J convolutions, each times its mask feature."""
     columns = torch.cat([bias[:, None], weight], 1)
@@ -1184,8 +1186,8 @@ normalised = cl.check("07.4", normalised)
 # ## Summary
 #
 # Mask-aware dynamic filtering makes a filter for each window from what is missing there,
-# linear in mask features. So it is a sum of ordinary convolutions, all but one scaled by a map,
-# and no filter needs to be made: a tenth of the numbers. Where a window knows only a
+# linear in mask features. So it is a sum of ordinary convolutions, scaled by maps, and no
+# filter needs to be made: a tenth of the numbers. Where a window knows only a
 # part, its filter differs; in the first level its length follows partial
 # convolution's rule roughly, untaught. The network depends on that; yet for as many
 # parameters ordinary filters in a wider encoder did as well, one run each. A refinement

@@ -61,9 +61,8 @@ cl.claim("only after level 5 none", empty[4] == 0 < empty[3])
 # Cai et al. (2024) let it read elsewhere. Only the abstract of their paper is free to read.
 # It names three ideas: *deformable* convolution with **a constraint that keeps its reads
 # out of corrupted regions**; **kernels selected by content**; and holes mined for training,
-# our next lesson. How each works here is our construction, and so are all numbers. (DSNet of
-# Wang et al. (2021) too moves what it reads, at missing places only, and its code is public: the
-# nearest relative of our *unknown only* below.)
+# our next lesson. How each works here, and all numbers, are ours. (Near
+# our *unknown only*, with code: DSNet, Wang et al. 2021.)
 #
 # ## By hand
 #
@@ -400,9 +399,8 @@ cl.claim("an ordinary convolution, of a filled picture", same)
 #
 # $$y = \frac{n}{\sum_k m_k v_k} \sum_k w_k\, m_k\, (vx)_k + b$$
 #
-# (Lesson 04 warned of fractions: there a sum that was scaled up already would be scaled again.
-# Here each feature is multiplied by its validity first, so this is a weighted mean. And a
-# modulation that all nine have in common cancels.) Far-fetched features count little
+# (Unlike lesson 04's, this is a weighted mean: fractions scale nothing twice. A modulation that
+# all nine share cancels.) Far-fetched features count little
 # beside true neighbours, and fully where there is nothing else. In what follows a read is
 # *called* known if its validity is at least a half.
 
@@ -534,8 +532,8 @@ cl.claim("as far ahead but balanced: under half, each seed", saved)
 
 # %% [markdown]
 # Two kernels have about a third of the error, if each finds its places. A kernel that is
-# ahead may get all of them, on some seeds even without our help; the other is used nowhere
-# and never learns. Balance prevents it.
+# ahead may get all of them, on some seeds even without our help; the other never learns.
+# Balance prevents it.
 #
 # ## Which reach?
 #
@@ -697,8 +695,7 @@ cl.claim("recommended: nearly all of 49", after["recommended", 1] > 44)
 # Thirteen pixels from the rim, reads that nobody charges stay inside. Constrained ones may
 # move by 8 at level 1, which is not enough; level 2, whose pixels are two wide, gets most of
 # them out. *Recommended* never had to. At its level 2 none counts as known before
-# it moves: what level 1 put there was fetched from 13 pixels away, so its validity is
-# 1 / (1 + 13 / 4) = 0.24, below a half. So level 2 looks further.
+# moving: what was fetched from 13 pixels away counts 1 / (1 + 13 / 4) = 0.24. So it looks further.
 
 # %% [markdown]
 # ## Train one
@@ -765,8 +762,8 @@ view.still()
 #
 # Ten small U-Nets of 272,000 weights each (heads and kernels cost weights, so networks that
 # have them are narrower), three seeds, eight photos a step: 800 steps of 64 px, then 100 of
-# 128 px. *plain* is lesson 03's `told`, *partial* of lesson 04's kind. *plain, filled* is
-# *plain* whose picture is filled from the nearest pixels. *nearest* begins its first reads
+# 128 px. *plain* is lesson 03's `told`, *partial* lesson 04's. *plain, filled* is
+# *plain* on a picture filled from the nearest pixels. *nearest* begins its first reads
 # there and moves none. In the others the encoder moves reads. *modulated* scales them and
 # moves none: a control. *free* moves all at no charge; *constrained* is charged (weight 1);
 # *unknown only* as much, but moves only reads that begin on the unknown. *recommended* and
@@ -830,7 +827,7 @@ cl.claim("selection behind recommended", max(ahead("selection", "recommended")) 
 # 900 steps they have not caught up with what *nearest* is given. (In PSNR, which punishes
 # large errors, all are ahead of it.) Is it only a **head start**, gone when all train
 # longer? `nearest_unet` and lesson 04's `partial_unet` had the full budget of this course:
-# 13 times as many steps, 22 times as many crops, and four times as many weights.
+# 22 times as many crops, and four times as many weights.
 
 # %%
 behind = {
@@ -873,8 +870,8 @@ cl.claim("less error than these six of lessons 03 to 07", error["nearest"] < lea
 
 # %% [markdown]
 # Two thirds of the head start are gone. What is left makes it the best network so far, by 1.3 %
-# over lesson 07's *static*: one run each, so that may be luck. And it has learned nothing about
-# where to read.
+# over lesson 07's *static*, one run each: perhaps luck. And it learned nothing about where to
+# read.
 #
 # ## Where do their reads go?
 #
@@ -913,11 +910,10 @@ again = facts_again["encoder.0.conv"].after - study.reads("free", "after")[0, 0]
 cl.claim("measured here again: as in the study", again.abs() < 2e-3)
 
 # %% [markdown]
-# *Free* reads even go a little further in: nobody charges them, and inside a hole, where
-# all features are 0, a read has no slope. *Constrained* brings a quarter of its reads out at
+# *Free* reads even go a little further in: inside a hole, where all features are 0, a read has
+# no slope. *Constrained* brings a quarter of its reads out at
 # level 1 and two thirds at level 4, for 1 % of L1. Leaving the hole and filling it better are
-# two things. And *nearest* huddles most, and leads. Did the choice of kernels collapse in
-# *selection*?
+# two things. *Nearest* huddles most, and leads. Did the kernels collapse in *selection*?
 
 # %%
 choosing = cl.zoo.load("sampling_selection")
@@ -934,9 +930,8 @@ for level in range(2, 6):
     cl.claim("no collapse, and hardly a choice", mean > 1 and tells < 0.05)
 
 # %% [markdown]
-# No kernel is left out, and yet nothing is chosen: a place says next to nothing about its
-# kernel, so three act as one. Perhaps that is why *selection* gains nothing. And what does
-# moving cost, without its charges?
+# No kernel is left out, and yet nothing is chosen: three act as one. Perhaps that is why
+# *selection* gains nothing. And what does moving cost, without its charges?
 
 # %% tags=["nbval-ignore-output"]
 from time import process_time
@@ -961,13 +956,11 @@ for form, second in taken.items():
 # %% [markdown]
 # ## What we do not know
 #
-# - **The paper's method.** We know its abstract; another construction may do better.
-# - **Learned reads at the full budget.** A step, charges included, takes several times as
-#   long as *partial*'s and keeps ten times the memory (lesson 10).
+# - **The paper's method**: we know its abstract.
+# - **Learned reads at the full budget.** A step is dear (lesson 10).
 # - **Which piece of *recommended* earns its lead**; a longer reach; other charges.
-# - **A better fill first**, such as the harmonic one of lesson 00.
-# - **Equal time.** All had equal steps. (Lesson 10: in equal time *recommended* keeps less
-#   than half of its lead.)
+# - **A better first fill**, such as *harmonic*.
+# - **Equal time**: lesson 10.
 # - **A GPU.** There the library takes torchvision's operator, untimed.
 #
 # ## Exercises
