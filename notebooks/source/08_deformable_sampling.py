@@ -399,8 +399,8 @@ cl.claim("an ordinary convolution, of a filled picture", same)
 #
 # $$y = \frac{n}{\sum_k m_k v_k} \sum_k w_k\, m_k\, (vx)_k + b$$
 #
-# (Unlike lesson 04's, this is a weighted mean: fractions scale nothing twice. A modulation that
-# all nine share cancels.) Far-fetched features count little
+# (A weighted mean, unlike lesson 04's sum: fractions scale nothing twice. A modulation that all
+# nine share cancels.) Far-fetched features count little
 # beside true neighbours, and fully where there is nothing else. In what follows a read is
 # *called* known if its validity is at least a half.
 
@@ -693,7 +693,7 @@ cl.claim("recommended: nearly all of 49", after["recommended", 1] > 44)
 
 # %% [markdown]
 # Thirteen pixels from the rim, reads that nobody charges stay inside. Constrained ones may
-# move by 8 at level 1, which is not enough; level 2, whose pixels are two wide, gets most of
+# move by 8 at level 1, which is not enough; level 2, with pixels two wide, gets most of
 # them out. *Recommended* never had to. At its level 2 none counts as known before
 # moving: what was fetched from 13 pixels away counts 1 / (1 + 13 / 4) = 0.24. So it looks further.
 
@@ -913,7 +913,7 @@ cl.claim("measured here again: as in the study", again.abs() < 2e-3)
 # *Free* reads even go a little further in: inside a hole, where all features are 0, a read has
 # no slope. *Constrained* brings a quarter of its reads out at
 # level 1 and two thirds at level 4, for 1 % of L1. Leaving the hole and filling it better are
-# two things. *Nearest* huddles most, and leads. Did the kernels collapse in *selection*?
+# two things: *nearest* huddles most, and leads. Did kernels collapse in *selection*?
 
 # %%
 choosing = cl.zoo.load("sampling_selection")
@@ -931,7 +931,7 @@ for level in range(2, 6):
 
 # %% [markdown]
 # No kernel is left out, and yet nothing is chosen: three act as one. Perhaps that is why
-# *selection* gains nothing. And what does moving cost, without its charges?
+# *selection* gains nothing. What does moving cost, without charges?
 
 # %% tags=["nbval-ignore-output"]
 from time import process_time
