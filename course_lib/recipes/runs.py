@@ -271,7 +271,10 @@ def alone(name: str, wait: bool = True) -> Iterator[bool]:
 
 
 def _take(handle: IO[bytes]) -> bool:
-    """Lock an open file until it is closed, unless it is locked."""
+    """Lock an open file until it is closed, unless it is locked.
+
+    ``course.py`` has the same once more: it runs before anything is installed.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
