@@ -1,4 +1,4 @@
-"""What each means of training at scale is worth, side by side, on this machine.
+"""What each way of training at scale is worth, side by side, on this machine.
 
     python benchmarks/scale.py [steps of each round] [pixels a side]
 
@@ -61,7 +61,7 @@ GPU_WAYS = {
 
 
 class Way:
-    """One network trained by one means."""
+    """One network trained in one way."""
 
     def __init__(self, plan: Plan, tf32: bool) -> None:
         self.plan, self.tf32 = plan, tf32
@@ -105,19 +105,19 @@ def tried(name: str, plan: Plan, tf32: bool) -> Way | None:
     return way
 
 
-def means(steps: int, size: int) -> dict[str, Any]:
-    """The ratio of each means, from rounds in turns."""
+def ways(steps: int, size: int) -> dict[str, Any]:
+    """The ratio of each way, from rounds in turns."""
     wanted = WAYS | (GPU_WAYS if best_device().type == "cuda" else {})
     made = {
         name: tried(name, dataclasses.replace(plan, size=size), tf32)
         for name, (plan, tf32) in wanted.items()
     }
-    ways = {name: way for name, way in made.items() if way}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    here = {name: way for name, way in made.items() if way}
+    rates: dict[str, list[float]] = {name: [] for name in here}
     for k in range(ROUNDS):
-        names = list(ways)
+        names = list(here)
         for name in names[k % len(names) :] + names[: k % len(names)]:
-            rates[name].append(ways[name].run(steps * PLAN.batch))
+            rates[name].append(here[name].run(steps * PLAN.batch))
     first = rates[next(iter(rates))]
     print(f"\n{'':32}{'pictures/s':>12}{'ratio':>8}{'from':>8}{'to':>8}")
     found = {}
@@ -221,7 +221,7 @@ if __name__ == "__main__":
     }
     facts["bf16"] = training.accelerator(best_device()).mixed_precision == "bf16"
     facts["processes"] = processes(many, side)  # first: before this one has threads
-    facts["means"] = means(many, side)
+    facts["ways"] = ways(many, side)
     facts["loading"] = loading(many, side)
     FILE.parent.mkdir(exist_ok=True)
     everything = json.loads(FILE.read_text()) if FILE.exists() else {}

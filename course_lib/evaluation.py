@@ -315,9 +315,9 @@ def _check_prediction(name: str, made: object, hole: Tensor, truth: Tensor) -> N
     bad = int(hide(made, 1 - hole, 0.0).isnan().any(1).sum())
     if bad:
         raise MethodError(
-            f"{name} returned NaN at {bad} missing pixels: the hidden pixels it gets "
-            "are NaN, so it read them. Select with torch.where or hide(image, hole) "
-            "instead of multiplying"
+            f"{name} returned NaN at {bad} missing pixels of {len(made)} pictures: the "
+            "hidden pixels it gets are NaN, so it read them. Select with torch.where "
+            "or hide(image, hole) instead of multiplying"
         )
     try:
         check_image(hide(made, 1 - hole, 0.0), "its prediction (in the hole)")

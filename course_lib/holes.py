@@ -92,7 +92,7 @@ def strokes(
     direction along the rows, in turn: a zigzag that drifts; a segment is about an
     eighth of the diagonal long; joints are round; half of the strokes are mirrored in
     rows, half in columns, which balances the drift (the published code means to and
-    does not, so that its strokes all drift to the right). The brush ``width`` is a
+    does not, so that most of its strokes drift to the right). The brush ``width`` is a
     share of the picture's geometric mean side, because the published 12 to 40 pixels
     fit 256-pixel pictures only. Every hole has at least one pixel. 64 of 128 px take
     about 10 ms on one CPU core (``benchmarks/makers.py``).

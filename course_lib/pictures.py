@@ -4,6 +4,7 @@ One vocabulary of colour everywhere: a hole is hatched, what a layer reads is te
 is wrong is vermilion, the query is yellow.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -136,15 +137,18 @@ def grid(
 
     ``columns``: name -> ``(N, 3, H, W)`` or ``(N, 1, H, W)``, all of one size.
     ``scale`` enlarges by nearest neighbour (a whole number) or shrinks smoothly; by
-    default the grid is at most 820 pixels wide. ``text`` adds facts to the
-    description; shape, columns and rows are always named.
+    default the grid is at most 820 pixels wide. A long name of a row makes room for
+    itself. ``text`` adds facts to the description; shape, columns and rows are always
+    named.
     """
     count, height, width = _same_shape(columns)
     if rows and len(rows) != count:
         raise ContractError(
             f"{len(rows)} row names for {count} pictures in a column: give one for each"
         )
-    gap, head, side = 6, 20, 74 if rows else 0
+    font = ImageFont.load_default(12)
+    widest = max((math.ceil(font.getlength(name)) + 6 for name in rows), default=0)
+    gap, head, side = 6, 20, max(74, widest) if rows else 0
     scale = scale or _fit(width, len(columns), 820 - side)
     h, w = (max(1, round(n * scale)) for n in (height, width))  # a strip stays seen
     shape = (head + count * (h + gap) - gap, side + len(columns) * (w + gap) - gap, 3)
@@ -155,7 +159,6 @@ def grid(
             canvas[top : top + h, left : left + w] = to_pixels(_scaled(tile, h, w))
     paper = Image.fromarray(canvas)
     draw = ImageDraw.Draw(paper)
-    font = ImageFont.load_default(12)
     for j, name in enumerate(columns):
         draw.text((side + j * (w + gap), 2), name, fill=(40, 44, 52), font=font)
     for i, name in enumerate(rows):

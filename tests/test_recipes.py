@@ -1,5 +1,6 @@
 """How shipped files are made: reproducible batches, exact resume, honest cards."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -850,24 +851,29 @@ def test_an_objective_trains_the_miner_alone():
 
 
 def test_naive_objectives_have_slopes_of_different_terms():
-    """Both charge for errors in the hole; one asks the network for more."""
+    """All charge for errors; some ask the network, compare, look inside."""
     draw = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, 32, 32, generator=draw)
     score = torch.randn(2, 1, 32, 32, generator=draw, requires_grad=True)
     network = UNet(channels=(4, 6), kernels=(3, 3)).eval()
-    slopes = [
-        torch.autograd.grad(objective(score, image, network), score)[0]
-        for objective in (generators.through, generators.inside)
-    ]
-    assert all(slope.abs().sum() > 0 for slope in slopes)
-    assert not torch.allclose(*slopes)
+    slopes = {
+        name: torch.autograd.grad(objective(score, image, network), score)[0]
+        for name, objective in generators.NAIVE.items()
+    }
+    assert all(slope.abs().sum() > 0 for slope in slopes.values())
+    for one, other in itertools.combinations(slopes.values(), 2):
+        assert not torch.allclose(one, other)
     hole = mined_holes(score, mining.AREA)
     with torch.no_grad():
         error = (network(image, hole) - image).abs().mean(1, keepdim=True)
     usual = (error * hole).sum((1, 2, 3), keepdim=True) / hole.sum((1, 2, 3))[0]
-    inside = hole.bool() & ((error - usual).abs() > 1e-3)
-    uphill = (slopes[1] * (error - usual))[inside]
+    sure = (error - usual).abs() > 1e-3
+    assert (slopes["no slope"] <= 0).all()  # errors are never below 0: all scores rise
+    uphill = (slopes["no slope, less the mean"] * (error - usual))[sure]
     assert (uphill < 0).all()  # a lower score hides: worse ones than usual rise
+    uphill = (slopes["inside"] * (error - usual))[sure & hole.bool()]
+    assert (uphill < 0).all()
+    assert not slopes["inside"][hole == 0].any()
 
 
 def test_a_miner_is_judged_by_who_chose_the_holes(monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -482,7 +482,7 @@ if "-r" in sys.argv:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path) -> Iterator[Path]:
     """A copy of the course whose uv only writes a diary, and waits for `hold`."""
     tools = make_copy(tmp_path) / "tools"
     tools.mkdir()
@@ -492,11 +492,15 @@ def clone(tmp_path: Path) -> Path:
     text = (tmp_path / "course.py").read_text("utf-8")
     assert "needed = 8 if" in text  # but the machine that tests may have little disk
     (tmp_path / "course.py").write_text(text.replace("needed = 8 if", "needed = 0 if"))
-    return tmp_path
+    yield tmp_path
+    (tmp_path / "hold").unlink(missing_ok=True)  # whoever still waits after a failure
 
 
 def begin(clone: Path) -> subprocess.Popen[str]:
-    """Start `course.py setup` there, in a process group of its own."""
+    """Start `course.py setup` there, in a process group of its own.
+
+    A shell's background jobs, and so tests started as one, are deaf to Control + C.
+    """
     path = f"{clone / 'tools'}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
         [sys.executable, "course.py", "setup"],
@@ -506,6 +510,7 @@ def begin(clone: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -1,5 +1,7 @@
 """Lesson 09's generators: ``course.py weights miner miners``."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,8 +27,8 @@ def miner() -> None:
 
 
 def miners() -> None:
-    """The same with three seeds, and what two other objectives make of it."""
-    forms = {"error map": _miner, "through": _by(through), "inside": _by(inside)}
+    """The same with three seeds, and what other objectives make of it."""
+    forms = {"error map": _miner} | {form: _by(form) for form in NAIVE}
     for seed in range(3):
         for form, train in forms.items():
             if f"{form} {seed}" not in studies.cells("miners"):
@@ -62,33 +64,51 @@ def _miner(seed: int) -> None:
     runs.forget(name)
 
 
-def through(score: Tensor, image: Tensor, network: torch.nn.Module) -> Tensor:
-    """The naive objective: the error in the hole, and its slope through the network."""
-    hole = straight_through(score, AREA)
-    error = (network(image, hole) - image).abs().mean(1, keepdim=True)
-    return (hole * error).sum() / hole.detach().sum()
+def paid(
+    score: Tensor,
+    image: Tensor,
+    network: torch.nn.Module,
+    *,
+    slope: bool = False,
+    mean: bool = True,
+    hidden: bool = False,
+) -> Tensor:
+    """A naive objective: the error at each pixel teaches its score directly.
 
-
-def inside(score: Tensor, image: Tensor, network: torch.nn.Module) -> Tensor:
-    """Only the explicit term: which errors are in the hole, seen from their mean.
-
-    Of pixels in the hole alone: a known one is easy to repeat, which says nothing of
-    how hard it would be to guess.
+    ``slope``: through the inpainter as well, so that the score also learns what that
+    would rather not see. ``mean``: each error is compared with the mean of its hole.
+    ``hidden``: pixels in the hole alone, as a known one is easy to repeat, which says
+    nothing of how hard it would be to guess.
     """
     hole = straight_through(score, AREA)
-    error, given = pixel_error(network(image, hole.detach()), image), hole.detach()
-    count = given.sum((1, 2, 3), keepdim=True)
-    usual = (given * error).sum((1, 2, 3), keepdim=True) / count
-    worse = torch.where(given.bool(), error - usual, 0.0)
-    return (hole * worse / count).sum() / len(hole)
+    given = hole.detach()
+    if slope:
+        error = (network(image, hole) - image).abs().mean(1, keepdim=True)
+    else:
+        error = pixel_error(network(image, given), image)
+    if mean:
+        count = given.sum((1, 2, 3), keepdim=True)
+        usual = (given * error).sum((1, 2, 3), keepdim=True) / count
+        error = error - usual.detach()
+    if hidden:
+        error = torch.where(given.bool(), error, 0.0)
+    return (hole * error).sum() / given.sum()
 
 
-def _by(objective: Any) -> Any:
+NAIVE: dict[str, Callable[[Tensor, Tensor, torch.nn.Module], Tensor]] = {
+    "through": partial(paid, slope=True, mean=False),
+    "no slope": partial(paid, mean=False),
+    "through, less the mean": partial(paid, slope=True),
+    "no slope, less the mean": paid,
+    "inside": partial(paid, hidden=True),
+}
+
+
+def _by(form: str) -> Callable[[int], None]:
     def train(seed: int) -> None:
-        form = objective.__name__
         name, made = f"miner.{form}.{seed}", MaskGenerator()
         history = train_by(
-            objective,
+            NAIVE[form],
             made,
             zoo.load("plain_unet"),
             name,

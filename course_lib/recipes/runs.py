@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import IO, Any
 
 import torch
@@ -308,6 +308,8 @@ def _told(value: Any) -> Any:
     """What JSON has no form for: a network by its parts, a function by its name."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, partial):
+        return [_told(value.func), value.keywords]
     if not isinstance(value, torch.nn.Module):
         return getattr(value, "__qualname__", type(value).__name__)
     simple = (bool, int, float, str, tuple, type(None))

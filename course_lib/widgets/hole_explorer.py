@@ -261,7 +261,7 @@ def histogram(ratios: Tensor, share: float, height: int) -> np.ndarray:
     small = ImageFont.load_default(10)
     ink, grey = (40, 44, 52), (150, 156, 168)
     draw.text(
-        (0, 2), f"{SAMPLES} like it as drawn, before Grow to: %", fill=ink, font=font
+        (0, 2), f"% missing of {SAMPLES} like it, before Grow to", fill=ink, font=font
     )
     counts = torch.histc(ratios, 40, 0, 0.8).tolist()
     base, step = height - 44, 7

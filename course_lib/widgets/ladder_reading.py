@@ -169,7 +169,7 @@ class Weighed:
             "high": float(mean.max()),
         }
         told = (
-            f"I let {open_} of my {count} channels through here; on average a gate is "
+            f"{open_} of my {count} gates are over {OPEN} here; on average a gate is "
             f"{facts['mean']:.2f} open, {facts['photo']:.2f} over the whole photo."
         )
         return Answer(f"{open_} of {count} open", told, facts)
@@ -275,8 +275,9 @@ class Filtered:
             told = "These are my usual filters: nothing is missing in this window."
         else:
             told = (
-                f"I turned my {len(here)} filters by {facts['angle']:.0f} degrees, for "
-                "what is missing in this window (90 have nothing in common)."
+                f"I turned my {len(here)} filters by {facts['angle']:.0f} degrees from "
+                "the usual ones (at 90 they share nothing), for what is missing in "
+                "this window."
             )
         return Answer(f"turned by {facts['angle']:.0f}°", told, facts)
 

@@ -32,6 +32,10 @@ WIDTH, GAP, ACROSS = 820, 8, 7  # pixels, and tiles in a row
 CARD = (WIDTH - 4 * GAP) // 5
 MARGIN = 4  # pixels around a window that are drawn with it
 LETTERS = 27  # in a line of a card
+KEYS = (
+    "A dot: known, a cross: missing. Gates: dark shut, bright open. Frames: copied "
+    "from. Filters: blue below 0, brown above."
+)
 MINUS, PLUS, NEUTRAL = (31, 84, 158), (150, 79, 10), (245, 245, 243)
 
 Fills = Mapping[str, tuple[Tensor, float | None]]
@@ -47,12 +51,13 @@ def ladder_still(
     readings: Mapping[str, Reading],
 ) -> np.ndarray:
     """The hole and every fill of ``part`` with its error; the answers below; uint8."""
-    about = "Below each fill: its mean absolute error in the hole; 0 is perfect."
+    about = "The part around the hole. Below each fill: its mean absolute error in the "
+    about += "hole; 0 is perfect."
     rows = [_line(about), *_strip(given, hole, part, fills)]
     photo = given, hole, pixel
     cards = [_card(kind, read, photo) for kind, read in readings.items()]
     if cards:
-        rows.append(_asked_line(hole, pixel))
+        rows += [_asked_line(hole, pixel), _line(KEYS, bold=False)]
         rows.append(_beside(cards))
     return np.concatenate([_wide(row) for row in rows])
 
@@ -91,9 +96,9 @@ def _asked_line(hole: Tensor, pixel: Pixel) -> np.ndarray:
     return _line(f"“What did you look at here?”   {told}")
 
 
-def _line(text: str) -> np.ndarray:
+def _line(text: str, bold: bool = True) -> np.ndarray:
     paper = Image.new("RGB", (WIDTH, 22), "white")
-    _write(paper, (0, 2), [text], bold=True)
+    _write(paper, (0, 2), [text], bold=bold)
     return np.asarray(paper)
 
 

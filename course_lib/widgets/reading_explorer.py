@@ -168,7 +168,7 @@ class ReadingExplorer(PixelExplorer):
         return chart(
             bars,
             np.tile(np.array([TEAL], np.uint8), (self.width, 1)),
-            [f"influence along row {self.shown['row']}, strongest = 1"],
+            [f"influence along row {self.shown['row']}, 1 = strongest of all"],
             self.shown["column"],
             height,
             levels=[(1, "1"), *levels],

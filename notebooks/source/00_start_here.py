@@ -45,8 +45,9 @@ print(run)
 # - `hole`, shape `(N, 1, H, W)`, **1 = missing, 0 = known**, nothing between.
 #
 # But first, paint. Choose a photo or your own, paint over what should disappear, and
-# watch it being filled; *filled by* chooses among four fills. With the keyboard, the
-# arrows move the brush and Space paints.
+# watch it being filled; *filled by* chooses among four fills, which the lesson explains one
+# by one (*harmonic* is a smooth membrane). With the keyboard, the arrows move the brush and
+# Space paints.
 
 # %%
 network, card = cl.zoo.load("plain_unet"), cl.zoo.card("plain_unet")
@@ -68,6 +69,13 @@ painter
 # as the animal (what does each fill put there?), and the columns of the Lincoln Memorial
 # (can any fill carry a straight edge across?). *Compare all fills* shows the four at
 # once. What you painted is a tensor in the next cell.
+#
+# <details><summary>What we saw</summary>
+#
+# The scratch: all but the mean hide it. The animal: none draws one; a flat colour, a blur,
+# streaks, a pinkish fog. The columns: none carries them across.
+#
+# </details>
 
 # %%
 print(painter)
@@ -264,8 +272,8 @@ cl.pictures.grid(close_up, scale=1.55)
 # nothing of the place. The **membrane** meets the rim without a seam and is smooth in
 # between: a blur with the right colours. **Telea** pulls streaks inwards that collide in
 # the middle. The **network** continues the large shapes: its flank ends in a soft edge,
-# near where the chest was. Where it is unsure it paints fog, below the chest even pink
-# fog. Its error is larger than those of the membrane and Telea; so far on one hole.
+# near where the chest was: a little sharper there than the membrane, and nowhere else. Where it
+# is unsure it paints fog, below the chest even pink fog. Its error is larger than those of the membrane and Telea; so far on one hole.
 
 # %% [markdown]
 # ## Train
@@ -314,15 +322,17 @@ print(f"L1 of the first step {curve[0]:.3f}, of step {history.steps} {curve[-1]:
 # %% [markdown]
 # ## Experiment: which fill is best?
 #
-# One hole proves nothing. We take 20 photos that no network was trained on, lay holes of
-# every size on each of them, and score the four fills with measures that papers print:
+# One hole proves nothing. We take 20 photos that no network was trained on, lay holes of 1 to
+# 60 % on each of them, sorted by size into six *buckets* (up to 10 %, 10 to 20 % and so on), and
+# score the four fills with measures that papers print:
 #
 # - **hole L1**: mean absolute error over the missing pixels, less is better;
 # - **PSNR** $= -10\log_{10}(\text{mean squared error})$ in decibels: an error of 0.1
 #   everywhere gives 20 dB, 0.01 gives 40 dB, more is better; *hole PSNR* counts only the
 #   missing pixels;
 # - **SSIM**: similarity of local means, contrasts and patterns, 1 is equal;
-# - **seam**: how much harder the edge at the rim is than in the truth, 0 is right.
+# - **seam**: how much harder the edge at the rim is than in the truth; 0 is right, below it
+#   the rim is too smooth.
 #
 # Each method receives pictures with NaN under the hole: peeking is impossible. Watch what
 # happens to one that "fills" by returning the picture it was given.
@@ -354,11 +364,17 @@ cl.claim("the mean fill has the most visible seam", max(seam, key=seam.get) == "
 cl.claim("the membrane has the highest PSNR", max(psnr, key=psnr.get) == "harmonic")
 cl.claim("the network beats Telea in PSNR", psnr["network"] > psnr["Telea"])
 cl.claim("the network has the smallest hole L1", min(l1, key=l1.get) == "network")
+least = min(seam, key=lambda name: abs(seam[name]))
+cl.claim("and the seam nearest to 0", least == "network")
+for metric in ("hole_psnr", "ssim"):
+    found = mean_of(metric)
+    best = max(found, key=found.get)
+    cl.claim(f"the membrane has the highest {metric}", best == "harmonic")
 
 # %% [markdown]
-# Two measures, two winners, both by a little. In hole L1 it is the network, third on the
-# ibex: it was trained to make this error small. In PSNR it is the membrane: an equation,
-# no learning, nothing known about animals. Does it depend on the size of the hole?
+# Five measures, two winners, both by a little. In hole L1 it is the network, third on the
+# ibex: it was trained to make this error small; its seam is the least, too. In both PSNRs
+# and in SSIM it is the membrane: an equation, no learning, nothing known about animals. Does it depend on the size of the hole?
 
 # %%
 print(table.by_bucket("hole_psnr"))
@@ -415,8 +431,8 @@ cl.pictures.grid({"hole": cl.pictures.hatched(meadow, cut), "A": smooth, "B": co
 # $$E[(t-c)^2] = E[(t-\mu)^2] + E[(c-\mu)^2] = 2\sigma^2$$
 #
 # Twice as much: $10\log_{10}2 = 3.01$ dB **less for being realistic**. On pure noise we
-# should find just this number. (On the meadow there is more: the copied grass also has a
-# slightly different colour.)
+# should find just this number. On the meadow there is more. Why: is the copied grass of
+# another colour, or of another variance?
 
 # %%
 texture = run.generator("texture")
@@ -426,9 +442,19 @@ loss = 10 * torch.log10(real_error / flat_error)
 cl.close("decibels lost by a perfect texture", loss, 3.01, 0.02)
 lost = (scores["A"].hole_psnr - scores["B"].hole_psnr).item()
 cl.claim("on the meadow PSNR prefers the blur by more than 4 dB", lost > 4)
+square = (..., slice(190, 254), slice(150, 214))
+grass = [meadow[square], copied[square]]
+offset = (grass[0] - grass[1]).mean((2, 3)).square().mean()
+variance = [patch.var((2, 3)).mean() for patch in grass]
+print(f"variance {variance[0]:.4f}, of the copy {variance[1]:.4f}", end=", ")
+print(f"squared difference of their colours {offset:.4f}")
+cl.claim("the copy varies 1.3 times as much", variance[1] > 1.3 * variance[0])
+cl.claim("the colour adds under 2 %", offset < 0.02 * variance[0])
 cl.claim("the VGG distance prefers the grass", bool(scores["B"].vgg < scores["A"].vgg))
 
 # %% [markdown]
+# The variance: the copy has rougher grass than the truth.
+#
 # So a network that is trained to make the squared error small learns to paint the mean
 # of everything that could be there: fog. L1 is no way out: its best guess is the median of
 # all answers (exercise 00.3), fog as well. This explains half of the course. Lesson 02
@@ -438,15 +464,16 @@ cl.claim("the VGG distance prefers the grass", bool(scores["B"].vgg < scores["A"
 # %% [markdown]
 # ## How the lessons work
 #
-# - `cl.claim` printed every ✓ above. It *raises* when the statement is false, so a
-#   sentence in this course cannot rot unnoticed: all notebooks run in automatic tests.
-# - `cl.close` does the same for a number that differs a little between processors.
+# - `cl.claim` prints a ✓, and *raises* when the statement is false; `cl.close` does the same
+#   for a number that differs a little between processors. All notebooks run in automatic
+#   tests, so nothing with a ✓ can rot unnoticed.
 # - `cl.show_source` shows the library's own code. What you read is what runs.
 # - In an exercise, replace `raise NotImplementedError` and run the cell: the check says at
 #   once whether your answer is right, and where it is not. An empty answer is no error:
 #   the lesson goes on with the reference answer, so *Run All* always works.
 #   `cl.progress()` shows what you have passed so far.
-# - Every explorer has a picture beside it, for readers without a kernel.
+# - Everything that you can drag or paint in (an *explorer*) has a picture beside it, for
+#   readers without a kernel.
 
 # %% [markdown]
 # ## Exercises
@@ -624,7 +651,7 @@ cl.claim(
 # <details><summary>Answer</summary>
 #
 # PSNR does not say. An independent but perfect texture loses 3 dB against its own mean, and
-# more when its colour is a little off. Look, and read a perceptual distance too.
+# more when it varies more than the truth. Look, and read a perceptual distance too.
 #
 # </details>
 #
@@ -645,7 +672,8 @@ cl.claim(
 # missing pixel; Telea carries colours inwards; a small network guesses the large shapes
 # and paints fog where it is unsure. That is no accident: squared error is smallest for the
 # mean of all answers, L1 for their median, so PSNR prefers a blur to a perfect texture by
-# 3 dB. No verdict on a network rests on PSNR alone, and every claim is executed.
+# 3 dB. No verdict on a network rests on PSNR alone, and what has a ✓ is
+# checked at every run.
 #
 # **Next:** lesson 01 makes the holes themselves.
 #

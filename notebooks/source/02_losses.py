@@ -4,7 +4,8 @@
 # ![A photo of a castle with a square missing, the mean error of 800 fills of such a square, which grows from 0.03 at its rim to 0.14 in the middle, and the weights that a discounted loss gives to the same pixels, which shrink towards the middle](../assets/figures/02_losses.png)
 #
 # By the end you will have turned "this fill is wrong" into a number in five ways, and
-# measured what a network gives up when you choose one of them.
+# measured what a network gives up when you choose one of them. (Above, bright is much, on
+# a scale for each panel.)
 
 # %% [markdown]
 # | | |
@@ -27,8 +28,7 @@ run = cl.start("02")
 # A network learns by making one number small. Which? Lesson 00 used L1, the mean
 # absolute error. Three fills of the same square: the truth blurred; the truth, a little
 # lighter; the truth with noise. The last two are just strong enough that all three have
-# *exactly* the same L1. (The photo loses some contrast first, so that nothing becomes
-# brighter than white.)
+# *exactly* the same L1. (The photo has less contrast, so that nothing exceeds white.)
 
 
 # %%
@@ -225,7 +225,7 @@ cl.claim("gradient = weight * sign / N", torch.allclose(mine.grad, expected))
 
 # %% [markdown]
 # Which distance? For a rectangle it makes no difference whether one walks straight
-# (Euclid), like a rook (city block) or like a king (chessboard): the nearest known
+# (Euclid), like a rook (*taxicab*) or like a king (*chessboard*): the nearest known
 # pixel lies straight ahead. For free shapes the three disagree.
 
 # %%
@@ -271,7 +271,7 @@ for name, case in cases.items():
 # |---|---|---|
 # | the paper, with its FAQ | whole picture | hole, dilated by one pixel |
 # | PConv-Keras | whole picture | hole, dilated by one pixel |
-# | naoto0804's PyTorch version | whole picture, colours over their deviation | whole composite |
+# | naoto0804's PyTorch version | whole picture, standardised colours | whole composite |
 # | MMagic | region | hole, not dilated |
 # | DSNet | whole picture | composite with known pixels set to 0 |
 #
@@ -312,8 +312,8 @@ print(f"known pixels: {area:.0%} of the box, {share:.0%} of its weight, on avera
 
 # %% [markdown]
 # Second, the loss compares the *raw* output in the box; a PyTorch port compares the
-# composite, where known pixels are right. At half the size, for our trained network,
-# and for plain grey, which is about as wrong as an untrained one:
+# composite, where known pixels are right. At half the size ($\gamma$ still 0.9), for our
+# trained network, and for plain grey in place of an untrained one:
 
 # %%
 inner, box = square(128, 56), (..., slice(32, 96), slice(32, 96))
@@ -447,8 +447,8 @@ cl.claim("the truth costs over 5 times as much", truth[2] > 5 * mean[2])
 
 # %% [markdown]
 # Total variation hardly cares whether a difference is one cliff or a long slope. And
-# the truth costs most: left alone, this loss paints fog. Liu et al. give it a weight of
-# 0.1.
+# the truth costs most: left alone, this loss wants a flat patch. Liu et al. give it a weight
+# of 0.1.
 #
 # ## Features: compare what is seen
 #
@@ -467,7 +467,7 @@ for (name, channel), maps in zip(chosen.items(), features(photo), strict=True):
 cl.pictures.grid({k: v.expand(-1, 3, -1, -1) for k, v in seen.items()}, scale=1)
 
 # %% [markdown]
-# The first answers to pale surfaces, the second to outlines from above, the third to
+# The first answers to pale surfaces, the second to upper outlines, the third to
 # the castle's busy walls. The perceptual loss is the mean absolute difference of such
 # maps: edges must stand where they stood. The *style loss* forgets where. Its **Gram
 # matrix** says which channels fire together: multiply two channels position by
@@ -575,7 +575,7 @@ cl.claim("style prefers the swapped quarters", s_swap < s_blur)
 # Ours, the original, was trained on 0 to 255; torchvision's on [0, 1], normalised. Our
 # extractor wants [0, 1] and multiplies by 255 itself. What happens to a fill's two
 # losses if a picture on another scale is handed in? And without `scaled=True`, which
-# divides each layer by its mean activation over our validation photos?
+# divides each layer by its mean activation over 13 photos kept for choices?
 
 # %%
 mean, deviation = (
@@ -605,8 +605,8 @@ for name, way in ways.items():
 
 # %% [markdown]
 # The shares are those in the paper's weighted sum of these three,
-# $6 L_1 + 0.05 L_\text{perc} + 120 L_\text{style}$. Nothing crashes, and the losses move
-# by orders of magnitude; those of style about squared, because a Gram matrix is a product.
+# $6 L_1 + 0.05 L_\text{perc} + 120 L_\text{style}$. Nothing crashes. The perceptual loss moves
+# by a factor of 5 to 300, style mostly by its square, because a Gram matrix is a product.
 
 # %%
 right, large = found["[0, 1], right"], found["0 to 255"]
@@ -677,7 +677,7 @@ cl.claim("noise of 0.15: the perceptual loss prefers the blur", worse)
 #
 # What do you expect: at which $\gamma$ does the deepest pixel of a hole 64 pixels wide
 # weigh half of a rim pixel? The explorer shows the weights over the photo and along one
-# row; drag the hole, drag $\gamma$, ask for a pixel. The outline is the published code.
+# row; drag the hole, drag $\gamma$, ask for a pixel. The red line is the published code.
 
 # %%
 explorer = cl.DiscountExplorer("chateaudechambord", square(128, 64), gamma=0.9)
@@ -710,8 +710,8 @@ plt.show()
 # %% [markdown]
 # ## Train
 #
-# Shipped are the weights that filled the square at the beginning. Beside them, a much
-# smaller U-Net learns for `run.steps` steps with the discounted loss. $\gamma$ follows
+# Beside the shipped network, which filled the square at the beginning, a much
+# smaller one learns for `run.steps` steps with the discounted loss. $\gamma$ follows
 # the picture's size, and the sum is divided by the weights, so that another $\gamma$
 # does not change how much the hole counts beside the known pixels.
 
@@ -737,7 +737,7 @@ def batches():
 
 # %%
 def step(batch):
-    """Predict, compare, correct: known pixels once, the hole six times."""
+    """Predict, compare, correct: the known pixels' mean, and six times the hole's."""
     clean, missing = (part.to(run.device) for part in batch)
     output = learner(clean, missing)
     known = cl.losses.l1(output, clean, missing, "valid", "region")
@@ -781,8 +781,8 @@ for name, model in {"this one": learner.eval(), "shipped": network}.items():
     print(f"{name:8} error", *(f"to {end} px {value:.3f}" for end, value in cells))
 
 # %% [markdown]
-# Four steps in `ci` teach nothing. In `laptop` the small one comes to 0.093 at the rim
-# and 0.167 in the middle; the shipped one has 0.056 and 0.143. But it had more
+# Four steps in `ci` teach nothing. In `laptop` (64 px) the small one came to 0.093 at the rim
+# and 0.167 in the middle; the shipped one to 0.056 and 0.143. But it had more
 # training, data and capacity: this cannot say what *gamma* did.
 #
 # ## Experiment: who pays?
@@ -920,11 +920,10 @@ for sentence, true in claims.items():
     cl.claim(f"{sentence}, on each seed", true.all())
 
 # %% [markdown]
-# Half right. The rim gains with every step of $\gamma$, but those who pay are the rings
-# *beside* it, where something could still be known; the centre is a guess in any case
-# and loses next to nothing. The paper's 0.99, copied unchanged to 32 pixels, is
-# **invisible**: below 1 %. Scaled to 0.923, it buys nearly 5 % at the rim. That is what
-# the rule is for.
+# Half right. The rim gains with every step of $\gamma$, but the rings *beside* it pay, where
+# something could still be known; the centre is a guess in any case
+# and loses next to nothing. The paper's 0.99, copied unchanged to 32 pixels,
+# **hardly shows**: −0.7 % at the rim. Scaled to 0.923, it buys nearly 5 % at the rim.
 #
 # ### The honest failure: no squeeze, hardly any effect
 #
@@ -942,7 +941,7 @@ cl.claim("and ring 1 gains less than a quarter of before, on each seed", gains.a
 # %% [markdown]
 # Nobody pays. Without a squeeze the problem falls apart into one for each missing
 # pixel, and to weigh a problem does not move its optimum. (Ring 1 still gains 1.5 %,
-# since training ends before the optimum: with three times the steps it is 0.9 %.) In
+# as training ends before the optimum.) In
 # the extreme the fill itself is free: 256 numbers to be chosen, nine equally good
 # answers, and each $\gamma$ ends at the same picture, pixel by pixel the *median* of
 # lesson 00.
@@ -964,8 +963,8 @@ apart = (free - answers.median(0).values).abs().amax((1, 2))
 cl.claim("all five end at the median, to 0.01", (apart < 0.01).all())
 
 # %% [markdown]
-# So a weight on a pixel is no command. Where capacity (as you measured) or steps are short,
-# it decides what the network gives up. And it decides how much L1 counts beside other terms.
+# So a weight on a pixel is no command. Where capacity (as in these linear networks) or steps
+# are short, it decides what the network gives up. And it decides how much L1 counts beside other terms.
 
 # %% [markdown]
 # ## Exercises
@@ -1150,7 +1149,7 @@ for name, own, paper in zip(names, balance(losses, fill), papers, strict=True):
 #
 # </details>
 #
-# **2.** At 256 px $\gamma = 0.9$ worked. Which has the same profile at 64 px?
+# **2.** $\gamma = 0.9$ is chosen for 256 px. Which has the same profile at 64 px?
 #
 # <details><summary>Answer</summary>
 #
@@ -1181,9 +1180,9 @@ for name, own, paper in zip(names, balance(losses, fill), papers, strict=True):
 # A loss says which pixels count, what counts as a difference, and what the sum is
 # divided by. Discounted L1 weighs a missing pixel by $\gamma$ to its distance from the
 # nearest known one; published code measures to a box, which differs most for free-form
-# holes. A small $\gamma$ buys a better rim and the rings beside it pay, but only where
-# capacity is short; copied to another size without scaling, it does something else.
-# Total variation prefers fog, the perceptual loss wants things in their place, style
+# holes. In linear networks a small $\gamma$ bought a better rim and the rings beside it paid, but
+# only where capacity was short; copied to another size without scaling, it does something else.
+# Total variation prefers a flat patch, the perceptual loss wants things in their place, style
 # forgets places, and both depend on the VGG's scale.
 #
 # Next: lesson 03 builds the plain U-Net, trains it properly, and shows where it fails.

@@ -181,9 +181,9 @@ cl.claim("validity changes no value", torch.equal(layer(x, nothing)[0], made[2])
 # ```
 #
 # The shape follows Liu et al. (2018): a convolution with stride 2 in each stage down, and
-# nearest up-sampling with a 3 × 3 convolution in each stage up. Then come batch
-# normalisation (Ioffe & Szegedy 2015; not in the first stage and the last) and a ReLU,
-# leaky on the way up. A convolution before a normalisation needs no bias. A *hook* runs
+# nearest up-sampling with a 3 × 3 convolution in each stage up. Then, but for first and last
+# stage, *batch normalisation* (channels less their batch mean, over their deviation: a bias
+# before it is lost) and a ReLU, leaky on the way up. A *hook* runs
 # whenever a module has run; ours writes down what it sees.
 
 # %%
@@ -215,7 +215,7 @@ cl.claim(f"{total:,} in all, as on the card", total == cl.zoo.card(TOLD)["parame
 # %% [markdown]
 # Why do the stages up read so many channels? Each gets what comes from below *and* what
 # the encoder had at that size: the **skip** connection. The last stage skips to the
-# input itself. This is the whole way, as it runs. `_seen` puts `fill` where the hole is, so
+# input itself. The whole way (`copying` waits for lesson 10): `_seen` puts `fill` where the hole is, so
 # that what the photo has there is never read, but `fill` is; `_beside` up-samples and
 # hands both parts, and the validity of both, to the next stage:
 
@@ -407,7 +407,7 @@ cl.claim("at 64 px fewer than one in a thousand", cut_off[64] < 0.001)
 cl.claim("at 256 px more than one in twenty", cut_off[256] > 0.05)
 
 # %% [markdown]
-# Even in these largest holes, at 128 px, for which the network was trained, 98.7 % of the
+# Even in these largest holes, at 128 px, the largest size in its training, 98.7 % of the
 # missing pixels can read something known; at 256 px it is not deep enough. What does it
 # put where it can know nothing? The three photos with the same square missing, 176
 # pixels wide. Look at the middle.
@@ -437,7 +437,7 @@ cl.pictures.grid(shown, rows=("sheep", "calf", "memorial"), scale=0.4)
 #
 # Now ask it yourself. Click a pixel deep in the hole, one at its rim, a known one. Its
 # square is the smallest that holds 95 % of the gradient, wherever it lies. Then drag the
-# fill: which pixels do you expect to change?
+# fill: how far does the hole change?
 
 # %%
 explorer = cl.ReadingExplorer(told, photo, hole)
@@ -542,9 +542,9 @@ for forgot in ("nothing", "generator", "optimizer"):
 cl.claim("12 steps = 6 + 6 resumed, bit for bit", differ["nothing"] == 0)
 
 # %% [markdown]
-# With either forgotten, every trained tensor differs; the two that agree only count
-# batches. Nothing fails and the loss looks right, but it is another training: Adam's
-# moments and the random numbers belong to the state.
+# With either forgotten, every trained tensor differs; the other two count
+# batches. Nothing fails, the loss looks right, but it is another training: Adam's
+# averages of past gradients and the random numbers belong to the state.
 #
 # Two more accidents. Somebody presses the stop button during the third step:
 
@@ -787,7 +787,8 @@ cl.pictures.grid(shown, scale=1)
 # The second failure. A sharp picture has large steps between neighbours. We take the
 # mean squared step, the *gradient energy*, between neighbours that are both missing,
 # and divide it by that of the truth: 100 % would be as rich as the photo. The library
-# has it, and later lessons measure blur with it too:
+# has it, and later lessons measure blur with it too. (*Navier-Stokes*: lines of equal
+# brightness go on.)
 
 # %%
 cl.show_source(cl.evaluation.gradient_energy)
@@ -838,8 +839,8 @@ cl.pictures.grid({name: column[middle] for name, column in columns.items()}, sca
 #
 # ## The bench table
 #
-# The same 240 fills, by bucket. A baseline that loses to methods of 2001 (Navier-Stokes: lines
-# of equal brightness go on) and 2004 would be none. Does `told` win where the holes are large? And where they are small? (`seam`:
+# The same 240 fills, by bucket. A baseline that loses to methods of 2001 and 2004 would be
+# none. Does `told` win where the holes are large? And where they are small? (`seam`:
 # how much harder the edge at the rim is than in the truth; 0 is right.)
 
 # %%
@@ -1144,7 +1145,7 @@ cl.claim("the average wanders less than a fifth as far", averaged < alone / 5)
 #
 # <details><summary>Answer</summary>
 #
-# The optimiser's moments and the place in the random numbers: the same photos and holes
+# The optimiser's averages and the place in the random numbers: the same photos and holes
 # come again, and the run is another one.
 #
 # </details>

@@ -277,8 +277,8 @@ cl.claim("the longer the rim, the sooner closed", shortest == deepest[::-1])
 # ### 4. On which scale does the VGG see?
 #
 # The published loss is $L_{valid} + 6 L_{hole} + 0.05 L_{perceptual} + 120 L_{style} +
-# 0.1 L_{tv}$; lesson 02 built each term. Its weights fit a VGG that wants colours divided
-# by 255. We feed ours rightly, then with 0 to 255.
+# 0.1 L_{tv}$ (lesson 02). Its weights fit a VGG that wants colours divided
+# by 255. We feed ours rightly, with [0, 1], then with 0 to 255.
 
 # %%
 crop, gap = photo[..., 32:96, 32:96], hole[..., 32:96, 32:96]
@@ -430,7 +430,8 @@ for k, known in enumerate(validities(partial, large)):
         share = F.avg_pool2d(share, size, 2, size // 2, count_include_pad=False)
     both = F.interpolate(torch.cat([known, share]), 128, mode="nearest")
     rule = cl.pictures.hatched(cl.hide(photo, large), 1 - both[:1])
-    shown[f"stage {k}"] = torch.cat([rule, both[1:].expand(-1, 3, -1, -1)])
+    rests = F.pad(both[1:, :, 1:-1, 1:-1], [1] * 4, value=0.6)  # framed
+    shown[f"stage {k}"] = torch.cat([rule, rests.expand(-1, 3, -1, -1)])
     least = share[known == 1].min()
     print(f"stage {k}: {known.mean():6.1%} known, the least rests on {least:.1%}")
 
@@ -492,10 +493,10 @@ cl.claim("partial: constant to 1e-6", (values[known == 1] - 0.5).abs().max() < 1
 cl.claim("plain: somewhere under half of it", mixed[known == 1].min() < 0.25)
 
 # %% [markdown]
-# And trained weights? The first stage of the shipped network sees photos with our hole
-# and without. By how many of its deviations does an output move, and the mean of all
-# windows? Beside our hole we try *dust*, pixels missing at random; beside photos a grey
-# wall, which has nothing to tell.
+# Partial keeps it, plain loses it. Trained weights? The first stage of the shipped network sees
+# photos with our hole and without. In a channel's deviations: how far does one output move,
+# how far their mean? Beside our hole we try *dust*, pixels missing at random; beside photos a
+# grey wall, with nothing to tell.
 
 # %%
 first, whole = partial.encoder[0].conv, torch.zeros_like(light)
@@ -552,7 +553,7 @@ cl.claim("every kernel has weights of both signs", ((low < 0) & (high > 0)).all(
 #
 # ## Spot the bug
 #
-# Five layers and a class, in a few lines of our own; each of their bugs was in published
+# Five layers and a module, in a few lines of our own; each of their bugs was in published
 # code. `sums` is right for finite `x`: `c` is $C(M \odot X)$, and `d` counts the known
 # values of **both** channels. Find all seven before you run the tests.
 
@@ -643,7 +644,7 @@ passed = [name for name in healthy if healthy[name]]
 cl.claim("only the library's passes", passed == ["library"])
 
 # %% [markdown]
-# The class fails in no number above. What are its parts, and where after a move?
+# The module fails in no number above. Which parts has it, and which follow a move?
 
 # %%
 moved = Stage().double()
@@ -1013,9 +1014,9 @@ cl.claim("trained on strokes, last bucket: partial is worst on each seed", lost.
 # %% [markdown]
 # ## Experiment 3: where it fails
 #
-# Trained on `all`, `partial` is ahead on each seed, by about a tenth. The last
+# Trained on `all`, `partial` leads on each seed by about a tenth, but not above 50 %. The last
 # claim was a surprise. A guess: some holes are still open after the third and last stage,
-# and in `strokes` it met none of them. Count them.
+# and in `strokes` it met none of them.
 
 # %%
 stages = (5, 3, 3, 3, 3)  # of this network, and two more to close every hole
@@ -1028,8 +1029,8 @@ print(f"of 20 test holes in each bucket: {by_bucket}")
 
 # %% [markdown]
 # If so, networks trained on strokes lose on open holes and not on closed ones, and those
-# trained on `all` lose on neither. Size must not explain it: we compare with `told` on
-# the same holes, above 30 % missing.
+# trained on `all` lose on neither. We compare with `told` on the same holes, above 30 %
+# missing; open ones are still larger.
 
 # %%
 large_ones = torch.arange(120) >= 60
@@ -1049,12 +1050,12 @@ kept = (behind["all", "closed"] < behind["all", "open"]).all()
 cl.claim("and on closed ones better than that, on each seed", kept)
 
 # %% [markdown]
-# Half of the guess holds. An empty window gives exactly 0, and a network that never met
-# one does not know what to make of it; one that did is level with `told` there. But on
-# closed holes the strokes' networks lag too, by about a tenth. So train on holes as large
+# Half of the guess fits, though size may help: an empty window gives 0, and a network that had
+# none at the bottom never learned what 0 means; one that had is level with `told`. On
+# closed holes the strokes' networks lag too, by a tenth. So train on holes as large
 # as they get, with stages enough to close them.
 #
-# The second failure is old: blur. How much of the truth's gradient energy
+# The second failure is blur. How much of the truth's gradient energy
 # (lesson 03) do the shipped networks keep?
 
 # %%

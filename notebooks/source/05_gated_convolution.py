@@ -43,8 +43,9 @@ layers = {layer.name: layer for layer in record_gates(gated, partial, photo, hol
 
 # %%
 def as_picture(values):
-    """A map (h, w) as a grey picture of 128 px: white = 1."""
-    return F.interpolate(values.expand(1, 3, -1, -1), 128, mode="nearest")
+    """A map (h, w) as a grey picture of 128 px, framed: white = 1."""
+    picture = F.interpolate(values.expand(1, 3, -1, -1), 128, mode="nearest")
+    return F.pad(picture[..., 1:-1, 1:-1], [1] * 4, value=0.6)
 
 
 # %%
@@ -63,8 +64,9 @@ cl.claim("its gate 39 tells the hole", layer.auc[layer.strongest] < 0.01)
 cl.pictures.grid(shown, rows=("rule", "a gate"))
 
 # %% [markdown]
-# The rule has nothing left to say; this gate, the best of 88, still draws the hole. How
-# does a layer learn that, and is it worth it?
+# White is open. In encoder.3 the rule has nothing left to say; this gate, the best of 88,
+# still draws the hole. (A gate may mark the hole by shutting there, as this one, or by
+# opening, as in encoder.1.) How does a layer learn that, and is it worth it?
 #
 # ## By hand
 #
@@ -234,9 +236,13 @@ for name in ("encoder.0", "encoder.3", "decoder.3"):
     print(f"{facts['inside']:.2f} in the hole, {facts['outside']:.2f} outside")
 
 # %% [markdown]
-# One photo proves little. Over ten photos, each with another hole of 20 to 30 %: how
-# many channels tell the hole (mean AUC above 0.9 or under 0.1), how well does the best
-# (1 − AUC, if it shuts), how many gates are soft (0.1 to 0.9), what does the rule say?
+# One photo proves little. Over ten photos, each with another hole of 20 to 30 %, we ask of
+# each layer:
+#
+# - *tell*: how many channels tell the hole (mean AUC above 0.9 or under 0.1);
+# - *best*: how well the best one does (1 − AUC, if it shuts);
+# - *soft*: the share of gates between 0.1 and 0.9;
+# - *rule in*: how much of the hole lesson 04's rule calls known.
 
 # %%
 photos = cl.photos.squares("evaluation", 128)
@@ -345,14 +351,15 @@ cl.claim("measured here, 20 to 30 % without border: as on the card", same)
 
 # %% [markdown]
 # One network of each kind, one seed. Being told the hole is worth about 5 %, the gate 1
-# % more, which one seed cannot tell from luck (in lesson 10, with three, it is 0.0 ± 0.4 %):
+# % more, which one seed cannot tell from luck (in lesson 10 three seeds of smaller networks,
+# trained for a thirteenth of the steps, gain 0.0 ± 0.4 %):
 # 3 % where little is missing, nothing above 40 %. PSNR says the same: 18.33 to
 # 18.38 dB. Partial convolution is level again.
 
 # %% [markdown]
 # ## Experiment 1: the channel or the gate?
 #
-# Now small networks of equal size, three seeds each: plain and gated layers, with and
+# Small networks of equal size, three seeds each: plain and gated layers, with and
 # without the hole as a channel. First on *fields*, smooth random pictures around 0,
 # with 0 under the hole: there the hole's colour is the most ordinary one. Then on
 # photos, in lesson 04's small U-Net, with partial convolution as well. Before you run
@@ -460,10 +467,10 @@ ratios = 0.02 + 0.57 * torch.rand(512, generator=draw)
 grown = cl.holes.grow(cl.holes.strokes(512, 32, draw), ratios)
 sixths = torch.arange(5, 60, 10).repeat_interleave(20) / 100
 gone = cl.holes.grow(cl.holes.strokes(120, 32, draw), sixths)
-faces = cl.photos.squares("evaluation", 32).repeat(6, 1, 1, 1)
+tests = cl.photos.squares("evaluation", 32).repeat(6, 1, 1, 1)
 training = crops.crops(512, 32, draw), grown
 kinds = [("plain", False), ("plain", True), ("gated", True), ("partial", False)]
-compare("photos", kinds, small_unet, training, (faces, gone), steps=150)
+compare("photos", kinds, small_unet, training, (tests, gone), steps=150)
 
 
 # %%
@@ -504,8 +511,9 @@ cl.claim("photos: the channel gains under 3 % on each seed", told.max() < 0.03)
 # %% [markdown]
 # ## Experiment 2: another colour under the hole
 #
-# Partial convolution moved by exactly 0. A gate may close, but nothing forces it to. We
-# hide the holes by other colours than the 0.5 of the training. Guess first: does
+# When lesson 04 hid the hole by another colour, the fill of partial convolution changed by
+# exactly 0. A gate may close, but nothing forces it to. We hide the holes by other colours
+# than the 0.5 of the training. Guess first: does
 # `gated` move less than `told`?
 
 # %%
@@ -587,7 +595,7 @@ cl.pictures.grid(shown | {"photo": photos[pick]})
 # $$L_D = \tfrac12\,\overline{\max(0, 1 - D(real))} + \tfrac12\,\overline{\max(0, 1 +
 # D(fake))}, \qquad L_G = -\overline{D(fake)}$$
 #
-# (the paper has no ½, its code does). By hand, for two real and two fake scores:
+# (a bar is the mean over all scores; the paper has no ½, its code does). By hand, for two real and two fake scores:
 
 # %%
 real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.0])
@@ -856,14 +864,15 @@ cl.pictures.grid(shown | {"photo": photos[pick]}, scale=2)
 # %% [markdown]
 # The bargain at 0.03, small on both sides. The control is level. So the detail is the
 # critic's: 1.4 times as much, a tenth of the photos' and hardly to be seen, for 0.14 dB;
-# VGG distance falls by 1 %, on too few photos to rely on. At 0.5 much more detail, as
-# stripes, for 1.1 dB, and VGG distance *rises* by 5 %: gradient energy is a symptom, no
-# score (lesson 03).
+# VGG distance falls by 1 %, on 15 photos of 20. At 0.5 much more detail, as stripes, for
+# 1.1 dB, and VGG distance does not fall: by the mean it rises by 5 %, by the photos (11 of
+# 20) nobody knows. Gradient energy is a symptom, no score (lesson 03).
 #
 # ## A sketch
 #
 # A hole has many right answers; a line can choose one. In training the network got the
-# photo's Canny edges as a further channel, read in the hole only; none at all for a third
+# photo's edges as a further channel (by Canny's detector: thin lines where brightness changes
+# most), read in the hole only; none at all for a third
 # of the pictures, a share of the lines for the others, since a hand draws few. Here
 # the true edges are drawn in. Clear them and draw your own: what follows?
 

@@ -105,6 +105,7 @@ def show_filters(filters, gone, limit):
             across, up = gone[name].nonzero().flip(1).T
             axis.plot(across, up, "x", color="0.6", markersize=4)
         axis.set(title=name, xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)
     plt.show()
 
 
@@ -466,8 +467,9 @@ cl.claim("known: one filter", all(a["known"] > 0.99 for a in alike.values()))
 cl.claim("partly known: others", all(a["partly"] < 0.96 for a in alike.values()))
 
 # %% [markdown]
-# Where all is missing a filter multiplies only zeros (see above): its likeness has no
-# effect, and no training asked for it. What acts is *partly*.
+# Likeness falls at the rim, and further inside. But where all is missing a filter multiplies
+# only zeros (see above): there its likeness has no effect, and no training asked for it.
+# What acts is *partly*.
 #
 # The *length* of a filter (the root of the sum of its squares, over that of the wholly
 # known one) tells more. Partial convolution multiplies by the window's pixels over its
@@ -703,8 +705,8 @@ cl.pictures.grid({"hole": cl.pictures.hatched(photo, hole), **shown, "truth": ph
 # code](https://github.com/MADF-inpainting/Pytorch-MADF/blob/6fdbf44d/loss.py) an index
 # is off by one, and the first refinement gets the style.) Here is one such step, on a
 # new, smaller network. `ci` takes four, to see that it runs, not that it learns. The
-# curves are the terms before they are weighted: style looks small, but counts 120 times,
-# perceptual only 0.05 times.
+# curves are the terms before they are weighted, *total* is their weighted sum: style looks
+# small, but counts 120 times, perceptual only 0.05 times.
 
 # %%
 torch.manual_seed(run.seed)
@@ -807,19 +809,20 @@ cl.pictures.grid(shown | {"truth": two})
 # %% [markdown]
 # Coarse to fine it is: each refinement has more detail than the answer before, and even
 # recovery, asked for pixels only, has more than the control's: the other losses reach it
-# through the encoder and the guides. But what comes is *style*: a grid of edges, with
+# through the encoder, the guides and its picture. But what comes is *style*: a grid of edges, with
 # four tenths of the photos' gradient energy, in the wrong places. The error rises by a
 # sixth, PSNR falls by over 1 dB, and even the other term that looks through the VGG gets
-# worse. Style weighs 29 times as much, on our scale of VGG features, so it may drown it:
+# worse. In the control style weighs 29 times as much, on our scale of VGG features, so it may
+# drown it:
 # we have no run without style. A million steps may settle what 300 cannot.
 #
 # ## Experiment: what is worth its parameters?
 #
 # Small networks of about 80,000 parameters, three seeds each, photos of 32 px.
-# *dynamic* and *static* have one decoder; *narrow* is *dynamic* with ordinary
+# *dynamic* and *static*, here small, have one decoder; *narrow* is *dynamic* with ordinary
 # convolutions of the same width, so fewer parameters. *two* and *three* are decoders
 # behind mask-aware filters; in *three, BN* batch normalisation stands in for the guides,
-# so the later decoders see only the bottom of the encoder. *partial* and *gated* are
+# so, until its last layer, a later decoder sees only the bottom of the encoder. *partial* and *gated* are
 # U-Nets. 100 steps. Rank them before you run it.
 
 
@@ -926,7 +929,8 @@ cl.claim("guides gain under 2 %", mean["three, BN"] < 1.02 * mean["three"])
 # After 100 steps, as wide as *narrow*, made filters are ahead on each seed, by 5 to 9 %.
 # But they cost
 # parameters, which *static* has in width: it is 5 % behind in the mean, yet on one seed
-# ahead. Guides earn nothing here over batch norm, and a second and a third decoder no
+# ahead. Guides earn nothing here: with batch norm in their place *three* is on average even 3 %
+# ahead (its decoders are a little wider). And a second and a third decoder earn no
 # more than another seed does. Partial convolution, whose rule needs no training, is 7 to
 # 10 % ahead of the best other on each seed.
 #
@@ -937,7 +941,8 @@ cl.claim("guides gain under 2 %", mean["three, BN"] < 1.02 * mean["three"])
 #   or 2 % ahead; at 300 and 400 *static* led by 4 to 6 %, and *narrow*, tried at 300, was
 #   ahead of *dynamic* on one seed of three.
 # - **Equal time.** All rivals had equal steps; a step of *dynamic* takes longer. (Lesson 10:
-#   in equal time a small cascade is on average behind even one that is not told the hole.)
+#   in equal time a small cascade with three decoders cannot be told from a U-Net that does
+#   not even know the hole.)
 # - **The published size.** Seven levels, 85 million parameters, 512 px, a million steps.
 #   There holes span many more windows, and the encoder is much wider; which way it goes
 #   we have not measured.
@@ -1169,7 +1174,7 @@ normalised = cl.check("07.4", normalised)
 # When the weights that the features scale are 0, so that only the fixed part is left,
 # or when the features are the same at all places. A photo with nothing missing is not
 # enough: validity is padded with zeros, so windows at the border see something missing.
-# With 7 × 7 windows, two pixels apart, there are 16 different ones.
+# With 7 × 7 windows, two pixels apart, there are 16 different ones, the rarest in the corners.
 #
 # </details>
 #
@@ -1187,7 +1192,7 @@ normalised = cl.check("07.4", normalised)
 #
 # Mask-aware dynamic filtering makes a filter for each window from what is missing there,
 # linear in mask features. So it is a sum of ordinary convolutions, scaled by maps, and no
-# filter needs to be made: a tenth of the numbers. Where a window knows only a
+# filter needs to be made: a seventeenth of the numbers, or fewer. Where a window knows only a
 # part, its filter differs; in the first level its length follows partial
 # convolution's rule roughly, untaught. The network depends on that; yet for as many
 # parameters ordinary filters in a wider encoder did as well, one run each. A refinement

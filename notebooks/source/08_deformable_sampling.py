@@ -320,8 +320,8 @@ narrow = facts["sees the way"][1] < 0.6 * facts["unmoved"][1]
 cl.claim("but their spread is under six tenths", narrow)
 
 # %% [markdown]
-# Deep inside, a 3 × 3 view shows the same in all directions: nothing. All that its head can
-# do there is push all reads one way.
+# Deep inside, a 3 × 3 view shows the same in all directions: nothing. All its head can
+# do is move each read alike everywhere.
 #
 # *Spread* is the root mean square distance of a window's reads from their middle. Driven
 # out, they huddle on the rim: nine reads of three or four pixels. The loss is content,
@@ -358,6 +358,7 @@ def show_reads(kinds, hole, row, column):
         axis.plot(column, row, "s", color="#c79a00", fillstyle="none")
         axis.set(xlim=(column - 9, column + 9), ylim=(row + 9, row - 9))
         axis.set(title=f"{name}: {int((~good).sum())} unknown", xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)
     plt.show()
 
 
@@ -369,7 +370,7 @@ depth = cl.holes.distance(test[number : number + 1])[0, 0, 12:36, 12:36]
 at = divmod(int((depth - 6).abs().argmin()), 24)
 one = {name: positions[number] for name, positions in reads.items()}
 show_reads(one, test[number, 0], 12 + at[0], 12 + at[1])
-print(f"a window {depth[at]:.0f} pixels deep, and its nine reads")
+print(f"a window {depth[at]:.0f} pixels deep (square), its nine reads; white is known")
 
 # %% [markdown]
 # *Nearest* huddles as well, on even fewer pixels (dots lie on each other); where a window
@@ -393,13 +394,13 @@ cl.claim("an ordinary convolution, of a filled picture", same)
 #
 # In this layer every read is known. If its output were called known, the next layer would
 # never hear of the hole. So what is handed on is marked: its validity is the mean, over the
-# reads, of 1 / (1 + d / 4), d the pixels that each was fetched from. The next layer reads
+# reads, of 1 / (1 + d / 4), d how far each was fetched, in pixels. The next layer reads
 # features times validity, $(vx)_k$, and validity, $v_k$, and corrects its sum as in lesson
 # 04:
 #
 # $$y = \frac{n}{\sum_k m_k v_k} \sum_k w_k\, m_k\, (vx)_k + b$$
 #
-# (A weighted mean, unlike lesson 04's sum: fractions scale nothing twice. A modulation that all
+# (Fractions stand in both sums, so they scale nothing twice. A modulation that all
 # nine share cancels.) Far-fetched features count little
 # beside true neighbours, and fully where there is nothing else. In what follows a read is
 # *called* known if its validity is at least a half.
@@ -437,8 +438,8 @@ cl.show_source(cl.layers.DeformableSampling2d.forward)
 # ## Which kernel?
 #
 # The paper's second idea: several kernels, chosen at each place by content. Reads are
-# shared; a softmax of the head's scores mixes the outputs. A toy in which one kernel
-# cannot do: left of a border stripes lie, right of it they stand, and every other pixel
+# shared; a softmax of the head's scores mixes the outputs. A toy too hard for one
+# kernel: left of a border stripes lie, right of it they stand, and every other pixel
 # is hidden, as on a chessboard. One 3 × 3 kernel does not know which neighbours to copy;
 # two can share the work, if the choice is right. The head is given the slopes of what is
 # seen, so the choice is easy to find. Does each place find its kernel?
@@ -532,7 +533,7 @@ cl.claim("as far ahead but balanced: under half, each seed", saved)
 
 # %% [markdown]
 # Two kernels have about a third of the error, if each finds its places. A kernel that is
-# ahead may get all of them, on some seeds even without our help; the other never learns.
+# ahead may get all of them, once even without our help; the other never learns.
 # Balance prevents it.
 #
 # ## Which reach?
@@ -625,7 +626,9 @@ for kind in ("learned", "not learned"):
     shade = torch.where(in_box, (reach[kind][0][1] - 3) / 10, 0.5)
     drawn.append(shade[pick].expand(-1, 3, -1, -1))
 print("six boxes; below, the size that each place chose, from 3 (black) to 13 (white),")
-print("after learning, and from a gate that never learned")
+print(
+    "after learning, and from a gate that never learned; around a box nothing chooses"
+)
 shown = [torch.cat([row[n] for row in drawn], 1)[None] for n in range(6)]
 cl.pictures.grid({f"box {n + 1}": column for n, column in enumerate(shown)})
 
@@ -640,9 +643,10 @@ cl.pictures.grid({f"box {n + 1}": column for n, column in enumerate(shown)})
 # Four small U-Nets whose encoders move their reads (they are rows of the study below):
 # *free* moves all reads, and nobody charges for it; *constrained* is charged by depth;
 # *recommended* begins at the nearest known pixels in level 1, moves only reads that begin
-# on the unknown, and is charged lightly; *selection* adds three kernels to that. Level 1 has
-# windows of 7 × 7, 49 reads. Click into the hole, near its rim, outside. Go down the
-# levels; switch on the reads of reads. Where do reads go if nobody charges?
+# on the unknown, and is charged lightly; *selection* adds three balanced kernels to that. Level 1
+# has windows of 7 × 7, 49 reads. Click into the hole, near its rim, outside. Go down the
+# levels; switch on *reads of reads* (what the level below read for them). Where do reads go if
+# nobody charges?
 
 # %%
 photo = cl.photos.square(cl.photos.load("sheep"), 128)
@@ -673,6 +677,7 @@ def show_on_photo(axis, reads):
         axis.plot(right, down, mark, color=colour, markersize=2.5)
     axis.plot(52, 50, "s", color="#c79a00", fillstyle="none")
     axis.set(xlim=(14, 90), ylim=(88, 12), xticks=[], yticks=[])
+    axis.spines[:].set_visible(True)
 
 
 _, axes = plt.subplots(3, 3, figsize=(6.6, 6.8))
@@ -703,8 +708,7 @@ cl.claim("recommended: nearly all of 49", after["recommended", 1] > 44)
 # Below a *recommended* network begins; `ci` takes 4 steps. Beside the photo it is charged
 # for reads that are unknown (weight 0.1) and for long offsets (0.05; *length* is their mean,
 # as a share of the 8 allowed pixels). *Unknown* begins at 0.8: of five levels the first
-# begins outside. (`heads` could slow the heads down.) Which of the two curves
-# moves first?
+# begins outside. *Unknown* falls from the first step.
 
 # %%
 torch.manual_seed(run.seed)
@@ -823,7 +827,7 @@ cl.claim("selection behind recommended", max(ahead("selection", "recommended")) 
 # further ahead. Reads that must find the known by themselves help less (we let them reach 8
 # pixels). Charging them gains a little L1 and no PSNR.
 #
-# And those that lost? *Plain* and *partial* have more L1 than the nearest fill alone: after
+# And those that lost? *Plain*, *partial* and *modulated* have more L1 than the nearest fill: after
 # 900 steps they have not caught up with what *nearest* is given. (In PSNR, which punishes
 # large errors, all are ahead of it.) Is it only a **head start**, gone when all train
 # longer? `nearest_unet` and lesson 04's `partial_unet` had the full budget of this course:
@@ -910,10 +914,11 @@ again = facts_again["encoder.0.conv"].after - study.reads("free", "after")[0, 0]
 cl.claim("measured here again: as in the study", again.abs() < 2e-3)
 
 # %% [markdown]
-# *Free* reads even go a little further in: inside a hole, where all features are 0, a read has
+# *Free* reads stay or go further in: inside a hole, where all features are 0, a read has
 # no slope. *Constrained* brings a quarter of its reads out at
 # level 1 and two thirds at level 4, for 1 % of L1. Leaving the hole and filling it better are
-# two things: *nearest* huddles most, and leads. Did kernels collapse in *selection*?
+# two things: *nearest* had the fewest different pixels, and beats *constrained*. Did kernels
+# collapse in *selection*?
 
 # %%
 choosing = cl.zoo.load("sampling_selection")
@@ -930,7 +935,7 @@ for level in range(2, 6):
     cl.claim("no collapse, and hardly a choice", mean > 1 and tells < 0.05)
 
 # %% [markdown]
-# No kernel is left out, and yet nothing is chosen: three act as one. Perhaps that is why
+# Balanced, no kernel is left out, and yet nothing is chosen: three act as one. Perhaps that is why
 # *selection* gains nothing. What does moving cost, without charges?
 
 # %% tags=["nbval-ignore-output"]
@@ -1053,8 +1058,8 @@ deform = cl.check("08.2", deform)
 #
 # *Analyse · difficulty 2 of 3 · 10 minutes*
 #
-# If a window reads one pixel nine times this number is 0. Which one has an unmoved window
-# of 3 × 3? Work it out first.
+# If a window reads one pixel nine times this number is 0. What is it for an unmoved
+# window of 3 × 3? Work it out first.
 #
 # <details><summary>Hint 1</summary>
 #

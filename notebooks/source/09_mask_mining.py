@@ -264,10 +264,10 @@ def expects(score, image, draw):
 
 
 # %%
-def generator_of(objective, steps=120):
+def generator_of(objective, steps=120, seed=0):
     """A generator that has learned by ``objective(score, image, draw)``."""
-    torch.manual_seed(0)
-    miner, draw = cl.networks.MaskGenerator(), torch.Generator().manual_seed(0)
+    torch.manual_seed(seed)
+    miner, draw = cl.networks.MaskGenerator(), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(miner.parameters(), lr=3e-3)
     for _ in range(steps):
         image, _ = toys(8, draw)
@@ -329,10 +329,11 @@ cl.pictures.grid({f"toy {n + 1}": pairs[n : n + 1] for n in range(6)})
 #   hence the 2). Minimise the error in the hole. Two more pay a *price*, 0.05 or 0.2, for
 #   each unit of area away from 0.35.
 # - *grey*: the hole is any number between 0 and 1, and hides as much of a pixel.
-# - *through*: exact area, and the slope of the error, *through the inpainter*.
-# - *inside*: the same without that slope. Errors are facts; each is compared with the mean
-#   of its hole, and only pixels in the hole count (a known one is always easy to repeat).
-# - *paid for error*: the opposite of *inside*, as in adversarial training.
+# - *through*: exact area, and the slope of the error, *through the inpainter*; or *no slope*:
+#   errors are facts.
+# - Both *less the mean*: each error is compared with the mean of its hole.
+# - *inside*: no slope, less the mean, and only pixels in the hole count (a known one is always
+#   easy to repeat). *Paid for error*: its opposite, as in adversarial training.
 #
 # Before you run it: what would you do, if you were each of them?
 
@@ -351,21 +352,16 @@ def grey(score, image, draw):
 
 
 # %%
-def through(score, image, draw):
+def by_error(score, image, draw, slope=False, mean=True, hidden=False, sign=1):
+    """Exact area; the error at each pixel teaches its score."""
     hole = cl.mining.straight_through(score, 0.35)
-    return (hole * toy_error(image, hole)).sum() / hole.detach().sum()
-
-
-# %%
-def inside(score, image, draw):
-    hole = cl.mining.straight_through(score, 0.35)
-    error, given = toy_error(image, hole.detach()), hole.detach()
-    usual = (given * error).sum() / given.sum()
-    return (hole * torch.where(given == 1, error - usual, 0)).mean()
-
-
-def paid_for_error(score, image, draw):
-    return -inside(score, image, draw)
+    given = hole.detach()
+    error = toy_error(image, hole if slope else given)
+    if mean:
+        error = error - ((given * error).sum() / given.sum()).detach()
+    if hidden:
+        error = torch.where(given == 1, error, 0)
+    return sign * (hole * error).mean()
 
 
 # %% tags=["nbval-ignore-output"]
@@ -373,7 +369,6 @@ from functools import partial
 
 naive = {"free": free, "price 0.05": partial(free, price=0.05)}
 naive |= {"price 0.2": partial(free, price=0.2), "grey": grey}
-naive |= {"through": through, "inside": inside, "paid for error": paid_for_error}
 failed = {name: generator_of(objective) for name, objective in naive.items()}
 toy |= {name: toy_facts(miner) for name, miner in failed.items()}
 for name in naive:
@@ -388,38 +383,68 @@ cl.claim("price 0.2: the right area and the right side", right)
 cl.claim(
     "free, cut to 35 %: no better than shuffled", toy["free"][0] > 0.95 * toy["free"][1]
 )
-
-# %%
 random = (toy_error(test, pool) * pool).sum() / pool.sum()
 print(f"random holes: error {random:.3f}")
 cl.claim("grey, cut to 35 %: better than random", toy["grey"][0] < 0.8 * random)
-cl.claim("through: worse than random", toy["through"][0] > 1.2 * random)
-cl.claim("paid for error: too", toy["paid for error"][0] > 1.2 * random)
-cl.claim("inside: better than random", toy["inside"][0] < 0.9 * random)
+
+# %% [markdown]
+# That was one seed. Now those with exact area, ours and the right price, on three:
+
+# %% tags=["nbval-ignore-output"]
+direct = {"expects": expects, "price 0.2": naive["price 0.2"]}
+direct["through"] = partial(by_error, slope=True, mean=False)
+direct["no slope"] = partial(by_error, mean=False)
+direct["through, less the mean"] = partial(by_error, slope=True)
+direct["no slope, less the mean"] = by_error
+direct["inside"] = partial(by_error, hidden=True)
+direct["paid for error"] = partial(by_error, hidden=True, sign=-1)
+errors = {}
+for name, objective in direct.items():
+    made = [generator_of(objective, seed=seed) for seed in range(3)]
+    errors[name] = torch.stack([toy_facts(miner)[0] for miner in made])
+    failed.setdefault(name, made[0])
+    print(f"{name:24}: error", *(f"{error:.3f}" for error in errors[name]))
 
 # %%
-rows = [toy_holes, *(cl.mining.mined_holes(failed[k](test), 0.35) for k in naive)]
-drawn = torch.cat([cl.pictures.hatched(test[:6], hole[:6]) for hole in rows], 2)
-print("rows from above, each cut to 35 %:", " / ".join(["expects", *naive]))
-cl.pictures.grid({f"toy {n + 1}": drawn[n : n + 1] for n in range(6)})
+for name in ("through", "no slope"):
+    worse = errors[name].min() > 1.1 * random
+    cl.claim(f"{name}: worse than random on each seed", worse)
+for name in ("through", "no slope"):
+    better = errors[f"{name}, less the mean"].max() < 0.95 * random
+    cl.claim(f"{name}, less the mean: better than random on each seed", better)
+gained = (
+    errors["no slope, less the mean"].mean() < errors["through, less the mean"].mean()
+)
+cl.claim("less the mean: on average better without the slope", gained)
+cl.claim("expects: under half of random's error", errors["expects"].max() < random / 2)
+cl.claim("paid for error: worse, on average", errors["paid for error"].mean() > random)
+
+# %%
+rows = ["expects", *naive, "through", "no slope, less the mean"]
+drawn = [cl.mining.mined_holes(failed[name](test[:6]), 0.35) for name in rows]
+drawn = [cl.pictures.hatched(test[:6], hole) for hole in drawn]
+columns = {f"toy {n + 1}": torch.stack([row[n] for row in drawn]) for n in range(6)}
+print("each cut to 35 %, seed 0")
+cl.pictures.grid(columns, rows=rows)
 
 # %% [markdown]
 # - *Free* finds the best answer to the question that was asked: no hole, no error. A price
-#   must outweigh the error: 0.05 does not, 0.2 does, and gets everything right. But the
-#   right price depends on the error, which falls while an inpainter learns. Where all
-#   chances are 0 nothing is learned of the picture: cut to 35 %, *free* draws **a frame
-#   around every picture**, whatever it shows.
+#   must outweigh the error: 0.05 does not, 0.2 does, and gets everything right, on most seeds.
+#   But the right price depends on the error, which falls while an inpainter learns. Where all
+#   chances are 0 nothing is learned of the picture: cut to 35 %, *free* draws a rough frame,
+#   much alike in all pictures, on grain and smooth alike.
 # - *Grey* hides almost nothing of anything. Its order is good, though: cut to 35 %, its
 #   holes are better than random. The ranking is right, the hole is not.
-# - *Through* also asks which pixels the *inpainter* would rather not see, probably the grain,
-#   which blurs into everything. Its holes are worse than random.
-# - *Paid for error* finds what nobody can know.
+# - *Through* is worse than random. We blamed the slope, which also says what the *inpainter*
+#   would rather not see. But without it *no slope* is no better. What both lack is the
+#   **comparison**: less the mean both are better than random, and now without the slope more
+#   so. A guess why: errors are never below 0, so they push all scores one way, where only
+#   their order counts.
+# - *Inside* is the best of these on most seeds, and can fail. *Paid for error* finds what
+#   nobody can know.
 #
-# *Price 0.2* works, and *inside* is on its way after 120 steps. *Inside* and *expects* share
-# binary holes of a fixed area, and no slope through the inpainter. *Price 0.2* has neither and
-# works all the same: its price holds the area, and outweighs that slope. *Expects* has one
-# thing more: its score is an error, in
-# a unit that we can read.
+# *Expects* needs no such care, and has one thing more: its score is an error, in a unit that
+# we can read.
 #
 # ## Real photos
 #
@@ -477,7 +502,8 @@ cl.claim(
 )
 
 # %% [markdown]
-# Mined holes come in pieces, nearer to what is known than the middle of a random one.
+# Mined holes come in pieces: their pixels lie on average 6.2 px from what is known, those of
+# random ones 7.7.
 # *Shuffled* says what shape and place are worth: about an eighth. The rest is knowledge of
 # this photo. (*Hardest*, the same score turned around, has the kindest shape of all, and the
 # largest error.)
@@ -507,9 +533,7 @@ cl.claim("there it expects over a fifth too much", in_mined[0] > 1.2 * in_mined[
 # itself chooses, it expects too much: around an easy hole all is easy as well.
 #
 # Is it luck? Three trainings; and two naive objectives on photos, which learned beside
-# `plain_unet`, for 400 steps of small crops: an illustration, no fair race. *Through* you
-# know; *inside* has no slope through the network, and compares each error in the hole with
-# their mean. *Oracle* is mined from errors that the referee was seen to make under 36 other
+# `plain_unet`, for 400 steps of small crops: an illustration, no fair race. *Oracle* is mined from errors that the referee was seen to make under 36 other
 # holes: no bound, for each pixel was hidden only about a dozen times.
 
 # %%
@@ -537,12 +561,16 @@ worse = (through_photos["mined"] > through_photos["shuffled"]).all()
 cl.claim("and worse on its own photo than on another", worse)
 better = each_seed("inside")["mined"] < 0.95 * ours["mined"]
 cl.claim("inside: over 5 % less error than ours, each seed", better.all())
+kinder = each_seed("inside")["shuffled"] < 0.85 * ours["shuffled"]
+cl.claim("shuffled: over 15 % less, too", kinder.all())
 
 # %% [markdown]
-# So the slope through the inpainter is what spoiled *through*. Without it *inside* is even
-# ahead of our generator, by a tenth, though it had fewer steps. What it lacks is a meaning:
-# its scores only have an order, so noise (below) and a budget have no unit. We stay with the
-# error map, which can be read; a race for the best holes is open.
+# On photos too *through* is worse than random. *Inside* is even ahead of our generator, by a
+# tenth, though it had fewer steps. (Which of its three differences from *through* did it we
+# asked only in the toy.) But on *other* photos its holes are ahead by a sixth: what it found is
+# kinder shapes, not more about the photo. And they lack a meaning: its scores only have an
+# order, so noise and a budget (both below) have no unit. We stay with the error map, which
+# can be read; a race for the best holes is open.
 #
 # ### What a hole gives away
 #
@@ -591,7 +619,7 @@ cl.claim("photos differ: some at each limit", least.any() and most.any())
 
 # %%
 pick = [int(areas.argmin()), int(areas.argmax())]
-print("the photo that gives least, and the one that gives most")
+print("a photo that gives least, and the one that gives most")
 shown = cl.pictures.hatched(photos[pick], budget[pick])
 cl.pictures.grid({f"{areas[k]:.0%}": shown[n : n + 1] for n, k in enumerate(pick)})
 
@@ -599,8 +627,8 @@ cl.pictures.grid({f"{areas[k]:.0%}": shown[n : n + 1] for n, k in enumerate(pick
 # ## Train one
 #
 # A generator begins, beside the same frozen inpainter. `ci` takes 8 steps, far too few.
-# Two curves: the error in its own holes, and in random ones of the same areas. When do they
-# part? (The slider above shows the same at its steps.)
+# Two curves: the error in its own holes, and in random ones on the other half of the batch.
+# (When *miner* was made they were a fifth apart after 30 steps; the slider shows more.)
 
 # %%
 torch.manual_seed(run.seed)
@@ -706,8 +734,8 @@ cl.claim("no mean gain is half as large", most < luck / 2)
 # %% [markdown]
 # So here the answer is **no**: tested on random holes all but the curriculum are worse on
 # every seed, and with mined ones alone by most. Tested on easy holes the *curriculum* has
-# 0.2 to 2.9 % less error; three seeds and four tries cannot tell that from luck. Even
-# *hardest* does no worse than *mixed*. Two reasons offer themselves, both untested: where a guess is easy,
+# 0.2 to 2.9 % less error; three seeds and four tries cannot tell that from luck. On random
+# holes even *hardest* is in the mean level with *mixed*, though behind on two seeds. Two reasons offer themselves, both untested: where a guess is easy,
 # little is left to learn; and steps with mined holes are not spent on random ones, of which
 # the test is made. Lesson 10 asks again, with learned sampling.
 #
@@ -948,8 +976,8 @@ judge = cl.check("09.5", judge)
 #
 # <details><summary>Answer</summary>
 #
-# Empty holes: nothing hidden, nothing missed. The area must be exact for every picture;
-# a mean over the batch leaves a way out.
+# Empty holes: nothing hidden, nothing missed. A price that outweighs the error prevents it;
+# an exact area does so whatever the error is.
 #
 # </details>
 #
@@ -958,7 +986,8 @@ judge = cl.check("09.5", judge)
 # <details><summary>Answer</summary>
 #
 # One expects noise and edges there, which known pixels do not tell. Our study does not
-# settle it: half hardest did no worse than half mined, both worse than random.
+# settle it: on random holes half hardest was in the mean level with half mined, both worse
+# than random.
 #
 # </details>
 #
@@ -975,8 +1004,8 @@ judge = cl.check("09.5", judge)
 #
 # <details><summary>Answer</summary>
 #
-# With it the generator hides what disturbs the inpainter, or could place holes as signals.
-# As facts, errors only say what was hard.
+# Errors stay facts: they say what was hard. With the slope a generator may also hide what
+# disturbs the inpainter, or place holes as signals; in our toy it made holes worse.
 #
 # </details>
 
@@ -987,8 +1016,8 @@ judge = cl.check("09.5", judge)
 # a prediction, from errors under any hole; sorted, its scores make holes of exact area, with
 # less than half the error of random ones. Most of that is knowledge of the photo: on
 # another one the same holes lose it. With a free area holes are empty, unless the price is
-# right; with a slope through the inpainter they are worse than chance; without it, and with
-# exact area, paying works as well as predicting. Trained with mined holes, our small inpainter filled
+# right; taught by raw errors they are worse than chance; with exact area, and errors compared
+# with their mean, paying works on photos as well as predicting. Trained with mined holes, our small inpainter filled
 # random ones no better.
 #
 # Next: every idea of this course on one ladder.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # At scale: any picture, any number of machines
 #
-# ![A long photo with a band missing; tiles filled side by side, with seams; the same tiles feathered; and how much each tile counts](../assets/figures/11_at_scale.png)
+# ![A long photo with a band missing; tiles filled side by side, with seams; the same tiles feathered; and one tile, fading where it counts less](../assets/figures/11_at_scale.png)
 #
 # By the end you will have filled a photo that the network refused, and trained one network
 # three ways, at once, in parts and as two processes, and got the same curve.
@@ -82,19 +82,19 @@ band[..., 108:148, 32:352] = 1
 naive = side_by_side(network, photos, band)
 
 
-def jump(image, column, hole=band):
-    """Mean step in colour to a column from the one before, inside the hole."""
-    step = (image[..., column] - image[..., column - 1]).abs().mean(1, keepdim=True)
-    inside = hole[..., column] == 1
-    return step[inside].mean().item()
+def jump(image, place, axis=3, hole=band):
+    """Mean step in colour to a column (axis 3) or row (2) from the one before."""
+    here, before = image.select(axis, place), image.select(axis, place - 1)
+    step = (here - before).abs().mean(1, keepdim=True)
+    return step[hole.select(axis, place) == 1].mean().item()
 
 
 # %%
-seams = [jump(naive, 128), jump(naive, 256)]
-elsewhere = sum(jump(naive, column) for column in range(140, 220, 10)) / 8
-print(
-    f"where squares meet {seams[0]:.3f} and {seams[1]:.3f}, elsewhere {elsewhere:.3f}"
-)
+seams = jump(naive, 128), jump(naive, 256), jump(naive, 128, axis=2)
+others = [jump(naive, column) for column in range(140, 220, 10)]
+elsewhere = sum(others) / len(others)
+print("where squares meet {:.3f}, {:.3f}, in row 128 {:.3f}".format(*seams))
+print(f"elsewhere {elsewhere:.3f}")
 cl.claim("squares meet in a step of over three times", min(seams) > 3 * elsewhere)
 sheep = slice(3, 4)
 shown = {"a hole": cl.pictures.hatched(photos, band)[sheep], "squares": naive[sheep]}
@@ -153,8 +153,16 @@ cl.claim(
 # ## Naive code
 #
 # The library's weights rise by $\sin^2$ over the overlap, a curve without a kink at either
-# end, and do not fall at the border of the picture, where no neighbour takes over. Tile after
-# tile, pixel after pixel:
+# end, and do not fall at the border of the picture, where no neighbour takes over. Its tiles are
+# as few as possible and evenly spread, so they may share more than the `overlap` asked for:
+
+# %%
+for length in (256, 384):
+    spans = cl.large.spans(length, tile=128, overlap=32)
+    print(f"{length}: from and to", *spans, "share", spans[0][1] - spans[1][0])
+
+# %% [markdown]
+# Tile after tile, pixel after pixel:
 
 
 # %%
@@ -315,7 +323,8 @@ print(f"{touched} of {every[0] * every[1]} tiles touch the hole")
 #
 # First the band: is the line gone, and is the fill any better than the squares? A photo has
 # edges of its own, so a step is compared with that of the photo filled at once, at the same
-# column: where the squares met (128, 256), and where feathered tiles begin or end.
+# place: where the squares met (columns 128 and 256, row 128), and where feathered tiles begin
+# or end.
 
 # %%
 feathered = cl.large.fill_any(network, photos, band)
@@ -327,13 +336,14 @@ for name, each in made.items():
     print(f"{name:13} hole L1 {errors[name]:.4f}")
 
 # %%
+places = [(3, column) for column in (128, 256, 85, 171, 213, 299)]
 ratios = {}
-for column in (128, 256, 85, 171, 213, 299):
-    steps = [jump(each, column) for each in made.values()]
-    ratios[column] = [step / steps[2] for step in steps[:2]]
-    squares, blended = ratios[column]
-    print(f"{column}: side by side {squares:.2f}, feathered {blended:.2f}")
-met = [ratios[column][0] for column in (128, 256)]
+for axis, place in [(2, 128), *places]:
+    steps = [jump(each, place, axis) for each in made.values()]
+    ratios[axis, place] = squares, blended = [step / steps[2] for step in steps[:2]]
+    line = f"{'row' if axis == 2 else 'column'} {place}"
+    print(f"{line}: side by side {squares:.2f}, feathered {blended:.2f}")
+met = [ratios[line][0] for line in [(2, 128), *places[:2]]]
 cl.claim("squares: over three times the step of at once", min(met) > 3)
 most = max(each[1] for each in ratios.values())
 cl.claim("feathered: nowhere more than one and a half times", most < 1.5)
@@ -345,6 +355,10 @@ near = abs(errors["feathered"] / errors["at once"] - 1) < 0.02
 cl.claim("as good as the photo at once: within 2 %", near)
 
 # %% [markdown]
+# The steps of feathered tiles are up to 1.4 times those of the photo at once, and so is that of
+# the squares in column 85, where nothing meets: of a seam nothing sure is left. (Along row 128
+# the photo at once has a step too: *nearest* colours from above and below meet there.)
+#
 # The network sees a tile of 128 at a time, however large the photo. But a tile
 # *inside* a large hole sees nothing known: it can only invent. So pixels deeper than a
 # quarter of a tile are taken from the photo at half its size, filled by the same rule (and
@@ -380,8 +394,9 @@ print("one photo:", ", ".join(shown))
 cl.pictures.grid({name: each[sheep] for name, each in shown.items()})
 
 # %% [markdown]
-# With small tiles the small photo saves the fill; with tiles of 128 it helps a little. Six
-# photos say no more than that about the photo at once. The fill is blurred all the same.
+# With small tiles the small photo saves the fill; with tiles of 128 it is better on 4 of 6
+# photos, too few to tell. Nor can six photos say whether tiles beat the photo at once. The fill
+# is blurred all the same.
 #
 # ## Train: one program for one machine and many
 #
@@ -393,7 +408,7 @@ cl.pictures.grid({name: each[sheep] for name, each in shown.items()})
 cl.show_source(cl.scale.step)
 
 # %% [markdown]
-# Two means make a batch larger than fits. *Accumulation* splits it into parts, one after
+# There are two ways to a batch larger than fits. *Accumulation* splits it into parts, one after
 # the other: inside `accumulate`, `optimizer.step` and `zero_grad` do nothing until the last
 # part; `schedule.step`, outside, runs once. *Processes* share it, at the same time. Each
 # process is a copy of this program with a whole copy of the network, all starting from equal
@@ -426,8 +441,8 @@ train(plan, folder / "one")
 train(replace(plan, batch=2, accumulate=2), folder / "parts")
 
 # %% [markdown]
-# The two processes get a program of their own. (Splitting a notebook that has computed with
-# threads can hang.) `debug_launcher` of Accelerate starts them on a CPU.
+# The two processes get a program of their own. (Forking the process of a notebook, once it has
+# computed with threads, can hang.) `debug_launcher` of Accelerate starts them on a CPU.
 
 
 # %%
@@ -482,7 +497,7 @@ for name in ("parts", "shared"):
         print("shared: not tried here")
         continue
     apart = (curve(name) / curve("one") - 1).abs().max().item()
-    print(f"{name}: {len(curve(name))} losses, at most {apart:.0e} of it apart")
+    print(f"{name}: {len(curve(name))} losses, relative difference up to {apart:.0e}")
     cl.claim("equal to the whole batch's to five digits", apart < 1e-5)
 
 # %% [markdown]
@@ -548,14 +563,23 @@ print(f"{run.steps} steps, one curve over the other")
 # checkpoint is written beside the old one and then takes its place, so a kill in the midst of
 # writing leaves the old one whole.
 #
-# ## What is each means worth?
+# ## What is each tool worth?
 #
-# Other means change no result, or hardly, only the time. *Channels last* stores all channels
+# Three tools change the time, and the result hardly. *Channels last* stores all channels
 # of a pixel beside each other, which suits convolutions. *Mixed precision*, bf16 here: weights
 # stay float32, only multiplications use bf16, a number of half the bits; `autocast` in the step
-# above chooses which. `torch.compile` joins operations. `benchmarks/scale.py` measures them in short
-# rounds that take turns, and a ratio compares rounds beside each other. These are its numbers,
-# for the devices it has been run on. Guess the largest first.
+# above chooses which. `torch.compile` joins operations. Does bf16 show in the losses?
+
+# %%
+train(replace(plan, precision="bf16"), folder / "bf16")
+apart = (curve("bf16") / curve("one") - 1).abs().max()
+cl.claim("bf16: six losses, each within a hundredth", apart < 0.01)
+cl.claim("but other ones", apart > 1e-5)
+
+# %% [markdown]
+# `benchmarks/scale.py` measures the tools, and other sizes of the batch, in short rounds that take
+# turns; a ratio compares rounds beside each other. These are its numbers, for the devices it
+# has been run on. Guess the largest first.
 
 # %%
 path = cl.session.ASSETS / "benchmarks" / "scale.json"
@@ -563,13 +587,13 @@ for device, facts in json.loads(path.read_text()).items():
     print(f"{device}, torch {facts['torch']}, {facts['date']}, load {facts['load']}")
     print("  pictures a second, divided by the first row's: median, least, most")
     shared = {"two processes": facts["processes"]} if facts["processes"] else {}
-    for name, row in (facts["means"] | shared).items():
+    for name, row in (facts["ways"] | shared).items():
         numbers = f"{row['ratio']:.2f}  {row['least']:.2f} to {row['most']:.2f}"
         print(f"  {name:30} {numbers}")
 
 # %%
 facts = json.loads(path.read_text())["AMD EPYC, 1 thread, 64 px"]
-ratio = {name: row["ratio"] for name, row in facts["means"].items()}
+ratio = {name: row["ratio"] for name, row in facts["ways"].items()}
 both, compiled = "bf16, channels last", "compiled, bf16, channels last"
 print(f"medians: {both} {ratio[both]:.2f}, compiled too {ratio[compiled]:.2f}")
 cl.claim("median of bf16 alone: over 1.3", ratio["bf16"] > 1.3)
@@ -586,10 +610,10 @@ cl.claim("two processes: over 1.4 times one", facts["processes"]["ratio"] > 1.4)
 # This is one core of a CPU that multiplies bf16 in hardware; not all do. (The load is how many
 # programs wanted a core.) The ranges overlap, so only medians are claimed.
 # Parts hardly cost time, and should save memory, which is not measured here. A batch of 2
-# costs a quarter. Compiling gains little here. Two processes, a core and 8 pictures each, beside
+# costs a quarter; one of 32 wins nothing either. Compiling gains little here. Two processes, a core and 8 pictures each, beside
 # one with a core and 8 pictures: timed by the clock, not twice as fast, because after each step
-# they wait for each other and average their gradients. Of a GPU there is no column yet: run
-# `python benchmarks/scale.py` on one, and the cell above shows it.
+# they wait for each other and average their gradients. Of a GPU there are no numbers yet: run
+# `python benchmarks/scale.py` on one, and the cell above shows them.
 #
 # ## Data, and your own photos
 #
@@ -602,8 +626,8 @@ cl.claim("two processes: over 1.4 times one", facts["processes"]["ratio"] > 1.4)
 # `beach.jpg` and beside it `beach.hole.png`, white where something is missing, or painted on a
 # transparent layer. One call fills them all: `fill_folder(FOLDER)`, or
 # `python3 course.py fill FOLDER`, with `nearest_unet`;
-# `fill_folder(FOLDER, cl.scale.load(OUT))` with a network that you trained into `OUT`. One of
-# these three is broken; what happens?
+# `fill_folder(FOLDER, cl.scale.load(OUT))` with a network that you trained into `OUT`. The cell
+# below writes three photos into a folder, one of them cut short. What happens?
 
 # %%
 from PIL import Image

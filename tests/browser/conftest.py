@@ -18,6 +18,7 @@ from course import BROWSERS
 PROJECT = Path(__file__).resolve().parents[2]
 LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:")
 SCREENSHOTS = PROJECT / "build" / "screenshots"
+END = "() => window.jupyterapp?.serviceManager.sessions.shutdownAll()"  # of the kernels
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +76,7 @@ def make_page(chromium):
 
     yield make
     for page in pages:
+        page.evaluate(END)
         page.close()
 
 

@@ -146,7 +146,7 @@ def test_the_numbers_are_the_ones_of_the_fills(pad, image, hole, lines):
         error = (fills["ink"] - image)[inside(hole, image)].abs().mean()
         assert facts[side]["l1"] == pytest.approx(error.item(), abs=1e-6)
         assert facts[side]["met"] == lines_met(fills["ink"], lines * hole)
-    assert f"ink {facts['without']['l1']:.3f} without" in pad.shown["told"]
+    assert f"ink {facts['without']['l1']:.3f}, with" in pad.shown["told"]
 
 
 def lines_met(picture, lines):
