@@ -100,6 +100,9 @@ NAIVE: dict[str, Callable[[Tensor, Tensor, torch.nn.Module], Tensor]] = {
     "no slope": partial(paid, mean=False),
     "through, less the mean": partial(paid, slope=True),
     "no slope, less the mean": paid,
+    "through, hidden": partial(paid, slope=True, mean=False, hidden=True),
+    "no slope, hidden": partial(paid, mean=False, hidden=True),
+    "through, less the mean, hidden": partial(paid, slope=True, hidden=True),
     "inside": partial(paid, hidden=True),
 }
 

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | paint a hole and fill it<br>write two fills yourself, and prove them right<br>say what the most quoted score, PSNR, rewards, and why<br>know how every lesson of this course works |
-# | **Minutes** | read 29 · run 1 · practise 30 |
+# | **Minutes** | read 33 · run 1 · practise 30 |
 # | **Before you start** | nothing but Python and a little PyTorch: tensors, indexing |
 # | **Cost** | ci 40 s · laptop 40 s · gpu not measured |
 

@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | read a picture between its pixels, by hand<br>build deformable convolution twice and prove both equal to torchvision's<br>find out why reads do not leave a hole by themselves<br>drive them out, begin outside, and compare what fills better<br>let each place choose its kernel, and see the choice collapse |
-# | **Minutes** | read 50 · run 2 · practise 70 |
+# | **Minutes** | read 55 · run 2 · practise 70 |
 # | **Before you start** | lessons 04 and 05 |
 # | **Cost** | ci 80 s · laptop 100 s · gpu not measured |
 

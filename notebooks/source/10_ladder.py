@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | tell a difference from the luck of a seed<br>read what each idea buys: where, and how much<br>weigh quality against weights, time and memory<br>see five mechanisms answer the same question about the same pixel |
-# | **Minutes** | read 31 · run 2 · practise 65 |
+# | **Minutes** | read 37 · run 2 · practise 65 |
 # | **Before you start** | lessons 03 to 09 |
 # | **Cost** | ci 60 s · laptop 80 s · gpu not measured |
 

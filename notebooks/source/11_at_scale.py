@@ -10,7 +10,7 @@
 # | | |
 # |---|---|
 # | **Goals** | fill a photo of any size in tiles that agree where they meet<br>show that parts of a batch, and processes that share it, learn as one<br>kill a training and go on as if nothing had happened<br>read what mixed precision, layout and compiling are worth<br>fill a folder of your own photos |
-# | **Minutes** | read 34 · run 1 · practise 55 |
+# | **Minutes** | read 39 · run 1 · practise 55 |
 # | **Before you start** | lessons 03 and 08 |
 # | **Cost** | ci 80 s · laptop 80 s · gpu not measured |
 
