@@ -28,7 +28,7 @@ def best_match(
     channels, and 0 outside the map. Compares the query's patch at ``place`` with each
     background patch in which nothing is missing (outside the map nothing is) by the
     cosine of the angle between them, which is 0 for a patch of zeros. Under the hole
-    there may be NaN.
+    the background may be NaN.
 
     Returns [0] the (row, column) of the largest cosine, two ints, of equal ones the
     first row by row, and [1] the cosine, a float. If there is nothing to compare with,

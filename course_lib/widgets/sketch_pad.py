@@ -141,7 +141,7 @@ class SketchPad(PhotoChoice, PixelExplorer):
         return self
 
     def still(self) -> Picture:
-        """The hole with its lines, each fill without and with them, and the photo."""
+        """The hole with its lines, and each network's fill without and with them."""
         names, part = list(self._networks), self._framed()
         column = hatched(self._image, self._hole)
         column = _inked(column, self._marks, self._hole).expand(len(names), -1, -1, -1)
@@ -149,7 +149,6 @@ class SketchPad(PhotoChoice, PixelExplorer):
             "hole and lines": column[part],
             "without lines": torch.cat([self._plain[name] for name in names])[part],
             "with the lines": torch.cat([self._guided[name] for name in names])[part],
-            "photo": self._image.expand(len(names), -1, -1, -1)[part],
         }
         rows = names if len(names) > 1 else ()
         return grid(columns, rows=rows, text=f"{self!r}: {self.shown['told']}")

@@ -304,7 +304,7 @@ def _curves_still(facts: dict[str, Any], marked: int | None) -> np.ndarray:
         }
         axes.plot(marked, 1, "v", transform=top, **sign)
     if facts["curves"]:
-        axes.legend(framealpha=0.9, edgecolor="none", fontsize=9)
+        axes.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set(xlim=(0, max(1, facts["goal"])), xlabel="step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

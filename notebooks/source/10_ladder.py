@@ -274,7 +274,8 @@ cl.claim("VGG distance: biharmonic ahead of all", first)
 # %% [markdown]
 # PSNR and SSIM put *harmonic* first as well, VGG distance *biharmonic*; there five, *deformable*
 # and *+ mined holes* among them, lie within 0.002 of each other. The seam tells the rungs
-# apart most clearly: *plain* +0.042, *deformable* +0.002; fills that learn nothing are too smooth.
+# apart most clearly: *plain* +0.042, *deformable* +0.002. Of the fills that learn nothing all but
+# the mean are too smooth.
 #
 # ## The long ladder
 #
@@ -330,8 +331,8 @@ cl.claim("four lie within 1.6 %", max(middle) < 1.016 * min(middle))
 # What changed by more than luck is the membrane's place: in L1 it was ahead of every rung, now
 # five of these six are ahead of it. (In VGG distance too, where *deformable* was before; in SSIM
 # only *nearest reads*, in PSNR none.) *Told*, *partial*, *gated* and *mask-aware* changed places
-# too, but within 1.6 %: by our own rule that is no order. *Plain* is still last; *nearest reads* are first, by under 2 %, which one seed
-# cannot tell from luck either. Steps, batch and size all changed; which did it is open. **A
+# too, but within 1.6 %: by our own rule that is no order. *Plain* is still last; *nearest
+# reads* are first, by under 2 %, which one seed cannot tell from luck either. Steps, batch and size all changed; which did it is open. **A
 # ranking holds under its budget**; a table that does not say which says little.
 #
 # ## What does it cost?

@@ -610,8 +610,8 @@ cl.claim("two processes: over 1.4 times one", facts["processes"]["ratio"] > 1.4)
 # This is one core of a CPU that multiplies bf16 in hardware; not all do. (The load is how many
 # programs wanted a core.) The ranges overlap, so only medians are claimed.
 # Parts hardly cost time, and should save memory, which is not measured here. A batch of 2
-# costs a quarter; one of 32 wins nothing either. Compiling gains little here. Two processes, a core and 8 pictures each, beside
-# one with a core and 8 pictures: timed by the clock, not twice as fast, because after each step
+# costs a quarter; one of 32 wins nothing either. Compiling gains little here. Two processes, a
+# core and 8 pictures each, beside one with a core and 8 pictures: timed by the clock, not twice as fast, because after each step
 # they wait for each other and average their gradients. Of a GPU there are no numbers yet: run
 # `python benchmarks/scale.py` on one, and the cell above shows them.
 #

@@ -59,10 +59,14 @@ def lab(chromium, lab_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make_page(chromium):
-    """Pages that collect what goes wrong in them: errors, and requests that leave."""
+    """Pages that collect what goes wrong in them: errors, and requests that leave.
+
+    One at a time: a new one closes the one before, and ends the kernels.
+    """
     pages = []
 
     def make(width=1200, height=1100):
+        close(pages)
         page = chromium.new_page(
             viewport={"width": width, "height": height}, has_touch=True
         )
@@ -75,7 +79,13 @@ def make_page(chromium):
         return page
 
     yield make
-    for page in pages:
+    close(pages)
+
+
+def close(pages):
+    """A kernel that is left behind would keep half a gigabyte until the last test."""
+    while pages:
+        page = pages.pop()
         page.evaluate(END)
         page.close()
 
