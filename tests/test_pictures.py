@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib import rc_params_from_file
 from matplotlib.colors import to_rgb
-from PIL import Image
+from PIL import Image, ImageFont
 from torch import Tensor
 
 from course_lib import pictures
@@ -227,6 +227,17 @@ def test_rows_get_their_names_in_a_margin_of_their_own():
     assert np.array_equal(made[20:40, 74:], to_pixels(image[0]))
     assert (made[20:40, :74] < 128).any()
     assert (made[46:66, :74] < 128).any()
+
+
+def test_a_long_name_of_a_row_is_not_cut_by_its_picture():
+    image, _ = pair()
+    name = "no slope, less the mean"
+    made = grid({"a": image}, rows=(name, "two"), scale=1).pixels
+    side = made.shape[1] - 30
+    assert np.array_equal(made[20:40, side:], to_pixels(image[0]))
+    written = (made[20:40, :side] < 128).any((0, 2)).nonzero()[0]
+    whole = ImageFont.load_default(12).getlength(name)
+    assert whole - 3 < written.max() < side - 3  # all of it, and then a gap
 
 
 @pytest.mark.parametrize("rows", [(), ("a",)])

@@ -270,6 +270,22 @@ def test_an_interrupted_training_goes_on_under_its_own_plan_only(
     assert "begins anew" not in capsys.readouterr().out
 
 
+def test_another_form_of_one_objective_begins_anew(monkeypatch, capsys):
+    """Two partial functions of one are two plans."""
+    network = UNet(channels=(4, 6), kernels=(3, 3))
+
+    def train(form: str) -> training.History:
+        objective, stages = generators.NAIVE[form], (Budget(4, 2, 16),)
+        torch.manual_seed(0)
+        return mining.train_by(
+            objective, MaskGenerator(), network, "by", stages, rate=1e-3
+        )
+
+    stopped(monkeypatch, lambda: train("no slope"))
+    train("through")
+    assert "by: begins anew" in capsys.readouterr().out
+
+
 def test_another_network_under_the_same_name_begins_anew(monkeypatch, capsys):
     """Also where all its weights are of the same shapes."""
     stages, shape = (Budget(4, 2, 16),), {"channels": (4, 6), "kernels": (3, 3)}

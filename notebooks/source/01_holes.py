@@ -248,7 +248,7 @@ for k in (3, 6, 9):
 cl.pictures.grid(growing, scale=2)
 
 # %% [markdown]
-# Up and down it goes, and mostly onwards: about one step in five heads back. The library draws the same random numbers in
+# Up and down it goes, and mostly onwards. The library draws the same random numbers in
 # the same order, so it must make the same stroke, pixel for pixel.
 
 # %%

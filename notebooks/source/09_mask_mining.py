@@ -440,9 +440,9 @@ cl.pictures.grid(columns, rows=rows)
 #   holes are better than random. The ranking is right, the hole is not.
 # - *Through* is worse than random. We blamed the slope, which also says what the *inpainter*
 #   would rather not see. But without it *no slope* is no better. What both lack is the
-#   **comparison**: less the mean both are on average better than random, and now without the
-#   slope more so (over eight seeds 0.12 against 0.14). A guess why: errors are never below 0,
-#   so they push all scores one way, where only their order counts.
+#   **comparison**: less the mean both are on average better than random, and here without the
+#   slope more so. A guess why: errors are never below 0, so they push all scores one way,
+#   where only their order counts.
 # - *Inside* has the best seeds of these, and the worst. *Paid for error* finds what nobody can
 #   know.
 #
@@ -639,7 +639,7 @@ cl.pictures.grid({f"{areas[k]:.0%}": shown[n : n + 1] for n, k in enumerate(pick
 #
 # A generator begins, beside the same frozen inpainter. `ci` takes 8 steps, far too few.
 # Two curves: the error in its own holes, and in random ones on the other half of the batch.
-# (When *miner* was made they were a fifth apart after 30 steps; the slider shows more.)
+# (The slider above shows *miner* after 30, 100, 300 and 900 steps.)
 
 # %%
 torch.manual_seed(run.seed)
